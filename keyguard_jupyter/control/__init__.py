@@ -1,0 +1,1 @@
+"""Who may change it: the host's verbs, and the REST API over them."""

@@ -1,0 +1,1 @@
+"""What is right: people, rules, limits, prices and usage. Pure: no network, no database, no clock."""

@@ -1,0 +1,1 @@
+"""What may pass: the data plane of the gateway."""

@@ -1,0 +1,189 @@
+"""The life of a request: identify, read, decide, price, hold, relay (which meters and settles)."""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from aiohttp import web
+
+from ..core.limits import Limit
+from ..core.people import Caller
+from ..core.policy import Project, standing
+from ..core.prices import PriceTable
+from ..errors import BadRequest, LedgerUnavailable, NotFound, Unavailable, Unpriced
+from ..ledger.book import Book, Stale
+from ..ledger.calls import Call, make_call_id, now_ms
+from ..ledger.counters import open_counter
+from ..ledger.database import Database
+from ..ledger.directory import Directory
+from .ask import Ask, model_of, read_ask
+from .body import read_body
+from .endpoints import Endpoint
+from .identify import identify
+from .parse import parse_body
+from .priced import Priced
+from .providers import Provider, Providers
+from .relay import Relay
+from .reserve import Held, Reservation, Waiting
+from .rights import Plan, check_allowed, plan
+
+CHANGES_MOST = 20
+"""How often the policy may change under a waiting call before it is told to try again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What the host's configuration says about single calls.
+
+    Args:
+        default_cap: the output cap, in tokens, of a call that names none.
+        floor: the cap below which an answer is not worth shortening to.
+        wait_seconds: how long a call waits for money that others hold.
+        body_bytes: the largest request.
+        choices: the most alternatives (``n``) of one call.
+    """
+
+    default_cap: int = 4096
+    floor: int = 16
+    wait_seconds: float = 30.0
+    body_bytes: int = 4 * 1024 * 1024
+    choices: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A call that may be made, if there is money for it."""
+
+    caller: Caller
+    project: Project
+    plan: Plan
+    ask: Ask
+    provider: Provider
+    priced: Priced
+    revision: int
+
+
+@dataclass(slots=True)
+class Gate:
+    """Everything that a request needs on its way."""
+
+    database: Database
+    book: Book
+    directory: Directory
+    providers: Providers
+    prices: PriceTable
+    bounds: Bounds
+    waiting: Waiting = field(default_factory=Waiting)
+
+    async def answer(self, request: web.Request, endpoint: Endpoint) -> web.StreamResponse:
+        """Answer a metered request.
+
+        Raises:
+            Refused: at any step; nothing is held then.
+        """
+        await self.freshen()
+        identify(self.directory, request.headers, datetime.now(UTC))  # before anything of a stranger is read
+        raw = await read_body(request, self.bounds.body_bytes)
+        deadline = asyncio.get_running_loop().time() + self.bounds.wait_seconds
+        for _ in range(CHANGES_MOST):
+            prepared = self._prepare(request, endpoint, parse_body(raw))
+            try:
+                held = await self._hold(request, prepared, deadline)
+            except Stale:
+                await self.freshen()
+            else:
+                return await self._relay(request, prepared, held)
+        raise Unavailable("The policy keeps changing. Try again.", code="ledger_unavailable", retry_after=1)
+
+    async def freshen(self) -> None:
+        """Take over what changed in policy and keys, in whichever process.
+
+        Raises:
+            Unavailable: the ledger does not answer.
+        """
+        try:
+            if self.book.revision() != self.directory.revision:
+                await self.directory.refresh()
+        except LedgerUnavailable as error:
+            raise _unavailable() from error
+
+    async def open_counter(self, limit: Limit) -> None:
+        """Compute the state of a limit from history."""
+        await self.database.write(lambda db: open_counter(db, limit))
+
+    def _prepare(self, request: web.Request, endpoint: Endpoint, body: dict[str, Any]) -> Prepared:
+        """Identify, read, decide and price: all that needs no waiting."""
+        now = datetime.now(UTC)
+        caller, record, project = identify(self.directory, request.headers, now)
+        model = model_of(endpoint, body)
+        decided = plan(self.directory, project, caller, record, model, now)
+        check_allowed(standing(project, caller, record.settings, now) if endpoint.free else decided.decision)
+        provider = self.providers.moderator() if endpoint.free else self.providers.route(model)
+        if provider is None:
+            raise self._no_provider(endpoint, model)
+        priced = self._price(endpoint, provider, model)
+        ask = read_ask(endpoint, body, provider.spec, priced.price, self.bounds.choices)
+        return Prepared(caller, project, decided, ask, provider, priced, self.directory.revision)
+
+    async def _hold(self, request: web.Request, prepared: Prepared, deadline: float) -> Held:
+        ask, decided = prepared.ask, prepared.plan
+        reservation = Reservation(
+            self.book,
+            self.waiting,
+            self.open_counter,
+            ask,
+            prepared.priced,
+            decided.limits,
+            first_cap=self._first_cap(prepared),
+            floor=self.bounds.floor,
+            contact=prepared.project.contact,
+        )
+        call = Call.of(
+            prepared.caller,
+            id=make_call_id(),
+            at=now_ms(),
+            endpoint=ask.endpoint.name,
+            provider=prepared.provider.spec.name,
+            model=ask.model,
+            stream=ask.stream,
+            price_version=self.prices.version,
+            held=0,
+        )
+        try:
+            return await reservation.make(call, prepared.revision, deadline, gone=lambda: request.transport is None)
+        except LedgerUnavailable as error:
+            raise _unavailable() from error
+
+    async def _relay(self, request: web.Request, prepared: Prepared, held: Held) -> web.StreamResponse:
+        relay = Relay(self.book, self.waiting, prepared.provider, prepared.priced, prepared.caller, prepared.ask, held)
+        return await relay.run(request)
+
+    def _first_cap(self, prepared: Prepared) -> int | None:
+        if not prepared.ask.endpoint.cap_fields:
+            return None
+        named = prepared.ask.named_cap
+        caps = [self.bounds.default_cap if named is None else named, prepared.plan.output_cap]
+        caps.append(prepared.priced.price.max_output)
+        return min(cap for cap in caps if cap is not None)
+
+    def _price(self, endpoint: Endpoint, provider: Provider, model: str) -> Priced:
+        if endpoint.free:
+            return Priced.nothing(self.prices, provider.spec, model)
+        try:
+            return Priced.find(self.prices, provider.spec, model)
+        except Unpriced as error:
+            raise BadRequest(str(error), code="model_unpriced", param="model") from None
+
+    def _no_provider(self, endpoint: Endpoint, model: str) -> BadRequest | NotFound:
+        if endpoint.free:
+            return NotFound("No provider here moderates.", code="unknown_url")
+        try:
+            self.prices.lookup("openai", model)
+        except Unpriced as error:
+            return BadRequest(str(error), code="model_unpriced", param="model")
+        return BadRequest(f"No provider here serves {model}.", code="model_unpriced", param="model")
+
+
+def _unavailable() -> Unavailable:
+    return Unavailable("The ledger does not answer. Nothing was sent.", code="ledger_unavailable", retry_after=2)

@@ -1,0 +1,1 @@
+"""What happened: holds, settlements, people, keys and reports, in one database."""

@@ -1,0 +1,99 @@
+"""The state of limits: computed from history when first needed, and read for people to see."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, func, insert, select
+
+from ..core.limits import Limit
+from ..core.matching import matches
+from .calls import Call
+from .schema import counters, holds, usage
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """How far a limit is used.
+
+    Args:
+        spent: in the limit's unit (nano-dollars, or a count).
+        held: by calls in flight.
+    """
+
+    limit: Limit
+    spent: int
+    held: int
+
+    @property
+    def left(self) -> int:
+        """What another call may still take; never negative."""
+        return max(0, self.limit.amount - self.spent - self.held)
+
+
+def open_counter(db: Connection, limit: Limit) -> None:
+    """Start the counter of a limit in dollars from what was spent and is held already.
+
+    A limit that is set today over a person with a history counts that history. Calls in flight are entered in the
+    counter too, so that their settlement finds it.
+    """
+    if db.execute(select(counters.c.id).where(counters.c.id == limit.counter)).first():
+        return
+    held = 0
+    for row in db.execute(select(holds)).all():
+        call = Call.loads(row.call)
+        if _counts(limit, call):
+            amounts = [*json.loads(row.amounts), [limit.counter, "usd", call.held]]
+            db.execute(holds.update().where(holds.c.id == row.id).values(amounts=json.dumps(amounts)))
+            held += call.held
+    ends = None if limit.resets_at is None else _ms(limit.resets_at)
+    db.execute(insert(counters).values(id=limit.counter, spent=_spent_before(db, limit), held=held, ends=ends))
+
+
+def balances(db: Connection, limits: Iterable[Limit]) -> list[Balance]:
+    """Return the state of limits in dollars; those never used yet are computed from history, without writing."""
+    wanted = list(limits)
+    ids = [limit.counter for limit in wanted]
+    known = {row.id: row for row in db.execute(select(counters).where(counters.c.id.in_(ids)))}
+    found = []
+    for limit in wanted:
+        row = known.get(limit.counter)
+        spent, held = (row.spent, row.held) if row else (_spent_before(db, limit), 0)
+        found.append(Balance(limit, spent, held))
+    return found
+
+
+def _spent_before(db: Connection, limit: Limit) -> int:
+    columns = usage.c
+    query = (
+        select(columns.groups, columns.model, func.sum(columns.cost))
+        .where(columns.project == limit.project)
+        .group_by(columns.groups, columns.model)
+    )
+    if limit.scope == "person":
+        query = query.where(columns.person == limit.name)
+    elif limit.scope == "key":
+        query = query.where(columns.key_id == limit.name)
+    if limit.starts_at is not None:
+        query = query.where(columns.at >= _ms(limit.starts_at))
+    return sum(
+        int(cost)
+        for groups, model, cost in db.execute(query)
+        if matches(limit.pattern, model) and (limit.scope != "group" or limit.name in json.loads(groups))
+    )
+
+
+def _counts(limit: Limit, call: Call) -> bool:
+    """Tell whether a call in flight falls under a limit."""
+    if call.project != limit.project or not matches(limit.pattern, call.model):
+        return False
+    if limit.starts_at is not None and call.at < _ms(limit.starts_at):
+        return False
+    if limit.scope == "group":
+        return limit.name in call.groups
+    return {"project": call.project, "person": call.person, "key": call.key_id}[limit.scope] == limit.name
+
+
+def _ms(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
