@@ -237,7 +237,8 @@ def _foreign(url: str) -> str:
 
 
 def _unreachable(url: str, reason: object) -> GatewayError:
+    words = getattr(reason, "strerror", None) or reason
     return GatewayError(
-        f"The Keyguard gateway at {url} does not answer ({reason}). It may be starting: try again in a few seconds. "
+        f"The Keyguard gateway at {url} does not answer ({words}). It may be starting: try again in a few seconds. "
         "If it stays so, restart the kernel, or tell your host."
     )

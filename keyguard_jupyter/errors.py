@@ -14,7 +14,7 @@
     └── Refused                       an answer to a caller, with ``status`` and ``code``:
         ├── Unauthorized              401 invalid_api_key | key_expired | key_revoked
         ├── OverBudget                402 budget_exceeded
-        ├── Forbidden                 403 model_not_allowed | model_blocked | paused | outside_hours | tool_not_allowed | …
+        ├── Forbidden                 403 model_not_allowed | model_blocked | paused | outside_hours | …
         ├── NotFound                  404 unknown_url | model_not_found | not_found
         ├── BadRequest                400 invalid_request | unknown_parameter | model_unpriced | …; 413, 415
         ├── TooMany                   429 rate_limit_exceeded

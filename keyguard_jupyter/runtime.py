@@ -1,7 +1,7 @@
 """Where the gateways that run on this machine for this user are found: one small file each, as Jupyter servers do.
 
-Each file holds the gateway's address and its admin key, and is readable by its owner alone. So whoever runs code as that
-user is the host: where that must not be, the gateway runs under another account (and its files with it).
+Each file holds the gateway's address and its admin key, and is readable by its owner alone. So whoever runs code as
+that user is the host: where that must not be, the gateway runs under another account (and its files with it).
 """
 
 import contextlib

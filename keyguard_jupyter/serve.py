@@ -92,14 +92,12 @@ async def run(start: Start, announce: Callable[[str], None], stop: asyncio.Event
 def build_app(gate: Gate, admin_key: str, *, loopback: bool, base_url: str = "/") -> web.Application:
     """Put the data plane and the API into one application."""
     metrics = Metrics()
-    middlewares = [refusing(metrics, loopback=loopback)]
-    app = web.Application(middlewares=middlewares)
+    outer = web.Application(middlewares=[refusing(metrics, loopback=loopback)])
+    app = outer if not base_url.strip("/") else web.Application()
     add_gate_routes(app, gate, metrics)
     Control(gate, admin_key).add_routes(app)
-    if not base_url.strip("/"):
-        return app
-    outer = web.Application(middlewares=middlewares)
-    outer.add_subapp("/" + base_url.strip("/"), app)
+    if app is not outer:
+        outer.add_subapp("/" + base_url.strip("/"), app)
     return outer
 
 
@@ -253,7 +251,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
         import uvloop
     except ImportError:
         return None
-    return uvloop.new_event_loop  # type: ignore[no-any-return]
+    return uvloop.new_event_loop
 
 
 def _ask(provider: str) -> str:

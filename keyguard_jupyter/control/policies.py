@@ -33,7 +33,7 @@ class _Loader(yaml.SafeLoader):
     """Reads plain data, and refuses a key that stands twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        names = [self.construct_object(name, deep=True) for name, _ in node.value]  # type: ignore[no-untyped-call]
+        names = [self.construct_object(name, deep=True) for name, _ in node.value]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise PolicyError("", f"line {node.start_mark.line + 1}: {twice!r} stands twice in one mapping")

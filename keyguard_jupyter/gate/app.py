@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from ..errors import Forbidden, KeyguardError, LedgerUnavailable, NotFound, Refused, Unavailable
 from .catalog import allowed_models
@@ -98,7 +99,7 @@ def _metrics(metrics: Metrics) -> Handler:
     return handle
 
 
-def refusing(metrics: Metrics, *, loopback: bool) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+def refusing(metrics: Metrics, *, loopback: bool) -> Middleware:
     """Make the middleware that turns everything that is raised into an answer.
 
     Args:

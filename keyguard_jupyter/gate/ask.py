@@ -23,7 +23,7 @@ class Ask:
         body: what will be sent, but for the output cap and what the provider's module adds.
         input_tokens: an upper bound of the input tokens.
         named_cap: the output cap, in tokens per answer, that the caller named.
-        answers: how many answers (prompts × alternatives) may each use the cap.
+        answers: how many answers (prompts times alternatives) may each use the cap.
         wants_usage: whether a stream's caller asked for the usage chunk.
     """
 

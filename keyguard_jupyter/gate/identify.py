@@ -59,7 +59,7 @@ def caller_of(directory: Directory, record: KeyRecord, project: Project) -> Call
             kernel_id=record.kernel_id,
             notebook=record.notebook,
         )
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def check_alive(record: KeyRecord, now: datetime) -> None:

@@ -42,8 +42,6 @@ class Meter:
         if usage is None or self._endpoint.usage is None:
             return
         try:
-            if not isinstance(usage, Mapping):
-                raise UsageError("usage is no object")
             self._usage = self._endpoint.usage(usage)
         except UsageError:
             self._invalid = True

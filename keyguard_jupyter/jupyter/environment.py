@@ -8,6 +8,7 @@ from ..core.keys import UNAVAILABLE
 from ..vault import Fingerprints
 
 STARTUP = str(Path(__file__).resolve().parent.parent / "notebook" / "startup.py")
+LONGEST_NAME = 200
 _CHAINED = "KEYGUARD_CHAINED_PYTHONSTARTUP"
 _NEVER = ("KEYGUARD_ADMIN_KEY",)
 
@@ -42,13 +43,22 @@ def notebook_path(session_name: str | None, root_dir: str) -> str | None:
     Args:
         session_name: ``JPY_SESSION_NAME`` of the kernel; absent for a kernel without a session.
         root_dir: the directory that the server shows.
+
+    Returns:
+        At most ``LONGEST_NAME`` printable characters: of a longer path, the end.
     """
     if not session_name:
         return None
     path = Path(session_name)
     if path.is_absolute() and path.is_relative_to(root_dir):
         path = path.relative_to(root_dir)
-    return None if path == Path() else str(path)
+    return None if path == Path() else recordable(str(path))
+
+
+def recordable(name: str) -> str:
+    """Make a name that the gateway records: on one line, and when it is too long, its end."""
+    plain = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name)
+    return plain if len(plain) <= LONGEST_NAME else "…" + plain[1 - LONGEST_NAME :]
 
 
 def _without_proxy(env: Mapping[str, str], host: str) -> dict[str, str]:

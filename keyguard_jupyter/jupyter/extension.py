@@ -59,7 +59,7 @@ class KeyguardExtension(ExtensionApp):
             person, project = settings.person, settings.project
         except (ConfigurationError, TraitError, OSError) as problem:
             # no traceback: the message says which setting, and what to write
-            self.log.error("Keyguard: %s. Kernels start without a key until that is mended.", problem)  # noqa: TRY400
+            self.log.error("Keyguard: %s. Kernels start without a key until that is mended.", problem)
             self._gateway, person, project = NoGateway(str(problem)), "", ""
         finally:
             self._forget(self._taken)
@@ -117,16 +117,14 @@ class KeyguardExtension(ExtensionApp):
         return EmbeddedGateway(settings.as_document(), vault, kinds, summary, self.log)
 
     def _lock_away(self, sources: Mapping[str, KeySource]) -> Vault | None:
-        """Put the keys that come through this process into a vault; None when there are none. Say which are missing."""
+        """Put the keys that come through this process into a vault; None when there are none."""
         secrets: dict[str, bytearray] = {}
         try:
             for name, source in sources.items():
                 if source.kind == "prompt":
                     secrets[name] = ask_for_key(name)
-                elif source.kind == "environment" and source.value in self._taken:
-                    secrets[name] = bytearray(self._taken[source.value])
                 elif source.kind == "environment":
-                    self.log.warning("Keyguard: %s is not set, so calls to %s have no key", source.value, name)
+                    secrets[name] = bytearray(self._taken_for(name, source.value))
             if not secrets:
                 return None
             vault = Vault()
@@ -134,6 +132,15 @@ class KeyguardExtension(ExtensionApp):
             return vault
         finally:
             self._forget(secrets)
+
+    def _taken_for(self, provider: str, variable: str) -> bytearray:
+        try:
+            return self._taken[variable]
+        except KeyError:
+            raise ConfigurationError(
+                f"there is no key for {provider}: set {variable} before you start Jupyter, "
+                f'or write c.Keyguard.providers = {{"{provider}": "file:/path/to/key"}} in jupyter_keyguard_config.py'
+            ) from None
 
     def _forget(self, secrets: dict[str, bytearray]) -> None:
         """Overwrite the keys, and remember only how to recognise them."""

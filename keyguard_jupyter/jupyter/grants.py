@@ -14,6 +14,7 @@ from jupyter_core.utils import ensure_async
 
 from ..client import Client
 from ..errors import GatewayError
+from .environment import recordable
 from .launcher import Gateway
 
 _RETRY_SECONDS = 0.2
@@ -66,7 +67,7 @@ class Grants:
         wish = {
             **self._owner,
             "kind": "kernel",
-            "kernel_id": kernel_id,
+            "kernel_id": recordable(kernel_id),
             "notebook": notebook,
             "lease_seconds": self._lease_seconds,
         }

@@ -98,7 +98,7 @@ class NoGateway:
     patience_seconds = 0.0
 
     def __init__(self, reason: str) -> None:
-        self.url = f"http://127.0.0.1:{free_port('127.0.0.1')}"
+        self.url = "http://127.0.0.1:9"  # nobody listens there, and no ordinary user can
         self._reason = reason
 
     async def client(self, patience_seconds: float) -> Client:  # noqa: ARG002  see Gateway

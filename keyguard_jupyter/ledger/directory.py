@@ -6,9 +6,9 @@ own at every call, and takes over what is newer before it decides anything.
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, Row, delete, insert, select, text, update
 
@@ -18,6 +18,8 @@ from ..core.policy import Project, Settings
 from .calls import make_call_id, now_ms
 from .database import Database
 from .schema import keys, projects, scopes
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +97,9 @@ class Directory:
         Returns:
             The new revision.
         """
-        documents = write({name: project for name, project in changed.items() if project is not None})
-        return await self._change(lambda db: _put_projects(db, list(changed), documents["projects"]))
+        kept = {name: project for name, project in changed.items() if project is not None}
+        documents = cast("dict[str, Any]", write(kept)["projects"])
+        return await self._change(lambda db: _put_projects(db, list(changed), documents))
 
     async def issue(self, new: NewKey) -> tuple[KeyRecord, str]:
         """Make a key and store its hash.
@@ -156,7 +159,7 @@ class Directory:
 
         return await self._change(change)
 
-    async def _change(self, change: Any) -> Any:
+    async def _change(self, change: Callable[[Connection], T]) -> T:
         result = await self._database.write(change)
         await self.refresh()
         return result

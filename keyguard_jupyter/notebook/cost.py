@@ -76,7 +76,7 @@ def _add(model: str, rows: Iterable[Mapping[str, Any]]) -> Tally:
 
 def _title(total: Tally) -> str:
     if not total.calls:
-        return "This cell made no calls that were charged."
+        return "No call of this cell reached a model."
     calls = "1 call" if total.calls == 1 else f"{total.calls} calls"
     return f"This cell: {calls}, {total.input_tokens:,} tokens in, {total.output_tokens:,} out, {show_cost(total.cost)}"
 

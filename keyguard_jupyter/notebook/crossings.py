@@ -6,8 +6,7 @@ from datetime import tzinfo
 from typing import Any
 
 from .markup import Display, clean, line, panel, tone_of
-from .quotas import Pool, Quota, read_pools, read_quotas
-from .status import read_clock
+from .quotas import Pool, Quota, read_clock, read_pools, read_quotas
 
 THRESHOLDS = (75, 90, 100)
 """Percent of a limit at which a person is told."""
@@ -29,7 +28,7 @@ class Crossings:
 
         Args:
             me: the answer to ``GET /api/me``.
-            zone: of the reader; None is this machine's.
+            zone: in which times are written; None is the project's.
         """
         first, seen = self.seen is None, self.seen or {}
         quotas = [q for q in read_quotas(me) if _rises(seen, q.identity, _level(q))]

@@ -7,7 +7,7 @@ column             type                    meaning
 =================  ======================  =====================================================================
 id                 string                  the call's own id
 at                 datetime, UTC           when it began
-endpoint           category                ``chat/completions``, ``responses``, ``embeddings``, …
+endpoint           category                ``chat``, ``responses``, ``embeddings``, ``completions``, ``moderations``
 model              category                the model asked for
 model_answered     category                the model that the provider says it used
 stream             boolean                 whether it was streamed
@@ -21,7 +21,7 @@ notebook           category                the notebook's path, where known
 kernel_id          category                the kernel
 key_id             category                the virtual key
 key_suffix         category                the last characters of that key
-outcome            category                how it ended
+outcome            category                ``ok``, or in a word why it did not end so
 duration_ms        Int64                   how long it took, in milliseconds
 =================  ======================  =====================================================================
 

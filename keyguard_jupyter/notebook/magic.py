@@ -17,6 +17,7 @@ from . import rights
 from .calls import read_calls
 from .frames import build_frame, read_rows
 from .markup import Display, line, notice, panel
+from .quotas import read_clock
 from .status import status
 from .watch import TIMEOUT_SECONDS, Watch
 
@@ -93,7 +94,9 @@ class KeyguardMagic:
     def show_explanation(self, words: list[str]) -> None:
         """Show whether a model is allowed, and why."""
         _expect(words, 1, "explain MODEL")
-        show(rights.explanation(connect().get("/api/explain", model=words[0].strip("'\""))))
+        client = connect()
+        answer = client.get("/api/explain", model=words[0].strip("'\""))
+        show(rights.explanation(answer, read_clock(client.get("/api/me"))))
 
     def read_usage(self, words: list[str]) -> object:
         """Return one's own calls, as a frame where pandas is installed and as a list of dicts elsewhere."""
@@ -207,18 +210,6 @@ def load_ipython_extension(shell: Any) -> None:
     shell.events.register("pre_run_cell", magic.watch.before_cell)
     shell.events.register("post_run_cell", magic.watch.after_cell)
     magic.watch.start()
-
-
-def unload_ipython_extension(shell: Any) -> None:
-    """Take from a shell what :func:`load_ipython_extension` gave it."""
-    magic = _registered(shell)
-    if not isinstance(magic, KeyguardMagic):
-        return
-    for kind in ("line", "cell"):
-        del shell.magics_manager.magics[kind][MAGIC_NAME]
-    shell.input_transformers_cleanup.remove(lift_cost)
-    shell.events.unregister("pre_run_cell", magic.watch.before_cell)
-    shell.events.unregister("post_run_cell", magic.watch.after_cell)
 
 
 def _registered(shell: Any) -> object:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ..money import CENT, NANO, parse, show_left, show_spent, usd
 
@@ -44,6 +45,16 @@ class Clock:
         local = read_moment(moment).astimezone(self.zone)
         year = "" if local.year == self.now.astimezone(self.zone).year else f" {local.year}"
         return f"{local:%a} {local.day} {local:%b}{year} {local:%H:%M} {_zone_name(local)}"
+
+
+def read_clock(me: Mapping[str, Any], zone: tzinfo | None = None) -> Clock:
+    """Return the clock for an answer to ``/api/me``: the gateway's time, in the zone of the project.
+
+    Args:
+        me: the answer.
+        zone: wins over the project's; this machine's own serves where it does not know the project's.
+    """
+    return Clock(read_moment(me["now"]), zone or _find_zone(me.get("timezone")))
 
 
 def read_moment(moment: str) -> datetime:
@@ -93,7 +104,8 @@ class Quota:
 
     @property
     def _used(self) -> str:
-        return f"{show_spent(self.spent)} of {show_amount(self.amount)}"
+        show = show_spent if self.amount >= NANO else show_cost  # cents are too coarse for a small limit
+        return f"{show(self.spent)} of {show_amount(self.amount)}"
 
     def _rest(self, clock: Clock) -> str:
         held = f"{show_spent(self.held)} held for calls under way, " if self.held else ""
@@ -179,6 +191,13 @@ def show_remaining(me: Mapping[str, Any]) -> str:
     """Say what is left over all limits: ``$1.79 left``."""
     remaining = me["remaining_usd"]
     return "no spending limit" if remaining is None else f"{show_left(read_usd(remaining))} left"
+
+
+def _find_zone(name: str | None) -> tzinfo | None:
+    try:
+        return ZoneInfo(name) if name else None
+    except (ZoneInfoNotFoundError, ValueError):  # a machine without a time zone database
+        return None
 
 
 def _zone_name(moment: datetime) -> str:

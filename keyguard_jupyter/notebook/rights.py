@@ -1,7 +1,6 @@
 """What one may call and why, rendered from the gateway's answers: pure, no input or output."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from .markup import Display, clean, columns, line, panel, table
@@ -38,19 +37,17 @@ def price_rows(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, str, s
     ]
 
 
-def explanation(answer: Mapping[str, Any], zone: tzinfo | None = None, now: datetime | None = None) -> Display:
+def explanation(answer: Mapping[str, Any], clock: Clock) -> Display:
     """Render whether a model is allowed, the rule that decides, and what a call counts against.
 
     Args:
         answer: the answer to ``GET /api/explain``.
-        zone: of the reader; None is this machine's.
-        now: the present, aware; decides whether a date needs its year.
+        clock: writes the times.
     """
-    clock = Clock(now or datetime.now(UTC), zone)
     verdict = f"{answer['model']}: {'allowed' if answer['allowed'] else 'not allowed'}"
     facts = [answer["reason"], f"Rule: {answer['rule']}"]
-    steps = [(_place(step), step["pattern"], step["access"], step["effect"], step["rule"]) for step in answer["steps"]]
-    limits = [_limit(row, clock) for row in answer["limits"]]
+    steps = [_step(step) for step in answer["steps"]]
+    limits = [_limit(row, clock) for row in answer["limits"]] if answer["allowed"] else []
     costs = _costs(answer)
     return Display(
         "\n".join(
@@ -82,8 +79,14 @@ def _price(row: Mapping[str, Any], name: str) -> str:
     return "-" if row[name] is None else show_amount(read_usd(row[name]))
 
 
-def _place(step: Mapping[str, Any]) -> str:
-    return f"{step['scope']} {step['name']}"
+def _step(step: Mapping[str, Any]) -> tuple[str, ...]:
+    access = step["access"] or "-"
+    pattern = step["pattern"] or ("(default)" if step["access"] else "-")
+    return (_place(step), pattern, access, step["effect"], step["rule"])
+
+
+def _place(row: Mapping[str, Any]) -> str:
+    return "this key" if row["scope"] == "key" else f"{row['scope']} {row['name']}"
 
 
 def _step_lines(steps: Sequence[Sequence[str]]) -> list[str]:
@@ -111,5 +114,7 @@ def _costs(answer: Mapping[str, Any]) -> list[str]:
     texts = [f"Price per 1M tokens: {rates} (table of {price['version']})"]
     if answer["worst_case_usd"] is not None:
         worst = show_cost(read_usd(answer["worst_case_usd"]))
-        texts.append(f"A call with {EXAMPLE_INPUT_TOKENS} input tokens costs at most {worst}")
+        texts.append(
+            f"A call with {EXAMPLE_INPUT_TOKENS} input tokens and no output cap of its own costs at most {worst}"
+        )
     return texts

@@ -5,7 +5,7 @@ from datetime import tzinfo
 from typing import Any
 
 from .markup import Display, bar, clean, columns, escape, line, meter, panel, table
-from .quotas import Clock, Pool, Quota, read_moment, read_pools, read_quotas, show_amount, show_remaining
+from .quotas import Clock, Pool, Quota, read_clock, read_pools, read_quotas, show_amount, show_remaining
 from .rights import PRICE_HEADS, price_rows
 
 STATES = {
@@ -26,7 +26,7 @@ def status(me: Mapping[str, Any], zone: tzinfo | None = None) -> Display:
 
     Args:
         me: the answer to ``GET /api/me``.
-        zone: of the reader; None is this machine's.
+        zone: in which times are written; None is the project's.
     """
     clock = read_clock(me, zone)
     quotas, pools = read_quotas(me), read_pools(me)
@@ -56,11 +56,6 @@ def status(me: Mapping[str, Any], zone: tzinfo | None = None) -> Display:
             tone="good" if me["state"] == "ok" else "over",
         ),
     )
-
-
-def read_clock(me: Mapping[str, Any], zone: tzinfo | None = None) -> Clock:
-    """Return the gateway's clock as of an answer to ``/api/me``."""
-    return Clock(read_moment(me["now"]), zone)
 
 
 def _person(me: Mapping[str, Any]) -> str:

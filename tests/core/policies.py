@@ -65,7 +65,8 @@ budgets = st.one_of(
 days = st.sampled_from(["Mon", "Sun", "Mon-Fri", "Sat,Sun", "Fri-Mon", "Mon-Sun", "Tue,Thu-Fri"])
 times = st.integers(0, 23).flatmap(lambda hour: st.sampled_from([f"{hour:02}:00", f"{hour:02}:30"]))
 spans = st.tuples(days, times, times | st.just("24:00")).filter(lambda span: span[1] != span[2])
-hours = st.lists(spans.map(lambda span: f"{span[0]} {span[1]}-{span[2]}"), max_size=2).map(tuple)
+timetables = st.lists(spans.map(lambda span: f"{span[0]} {span[1]}-{span[2]}"), min_size=1, max_size=2).map(tuple)
+hours = st.just(()) | timetables
 counts = st.none() | st.integers(1, 5)
 
 

@@ -7,12 +7,11 @@ from hypothesis import strategies as st
 
 from keyguard_jupyter.core.hours import Span, next_change, next_opening, open_at, parse, show
 
-from . import policies
+from .policies import NOW, ZONES, instants, timetables
 
 BERLIN = ZoneInfo("Europe/Berlin")
 OFFICE = ("Mon-Fri 09:00-18:00", "Sat 10:00-12:00")
-zones = st.sampled_from(policies.ZONES).map(ZoneInfo)
-timetables = policies.hours.filter(bool)
+zones = st.sampled_from(ZONES).map(ZoneInfo)
 
 
 def berlin(*parts, fold=0):
@@ -76,7 +75,7 @@ def test_hours_are_those_of_the_wall_clock(now, expected):
 
 def test_without_hours_it_is_always_open():
     """An empty timetable closes nothing."""
-    assert open_at((), BERLIN, policies.NOW)
+    assert open_at((), BERLIN, NOW)
 
 
 def test_a_night_runs_into_the_next_day():
@@ -115,17 +114,17 @@ def test_it_opens_when_every_timetable_is_open():
 
 def test_timetables_that_never_meet_never_open():
     """There is no opening to promise."""
-    assert next_opening([("Mon 09:00-10:00",), ("Tue 09:00-10:00",)], BERLIN, policies.NOW) is None
+    assert next_opening([("Mon 09:00-10:00",), ("Tue 09:00-10:00",)], BERLIN, NOW) is None
 
 
 def test_a_change_more_than_a_day_away_is_not_told():
     """The next change is looked for within a day."""
-    assert next_change(("Sun 10:00-12:00",), BERLIN, policies.NOW) is None
-    assert next_change(OFFICE, BERLIN, policies.NOW) == berlin(2026, 11, 23, 18)
-    assert next_change((), BERLIN, policies.NOW) is None
+    assert next_change(("Sun 10:00-12:00",), BERLIN, NOW) is None
+    assert next_change(OFFICE, BERLIN, NOW) == berlin(2026, 11, 23, 18)
+    assert next_change((), BERLIN, NOW) is None
 
 
-@given(timetables, zones, policies.instants(), st.floats(0, 1, exclude_max=True))
+@given(timetables, zones, instants(), st.floats(0, 1, exclude_max=True))
 def test_nothing_changes_before_the_next_change(hours, zone, now, part):
     """A timetable stays open, or closed, until the change that is told, or for a day when none is."""
     change = next_change(hours, zone, now) or now + timedelta(days=1)
@@ -133,7 +132,7 @@ def test_nothing_changes_before_the_next_change(hours, zone, now, part):
     assert open_at(hours, zone, now + part * (change - now)) == open_at(hours, zone, now)
 
 
-@given(timetables, zones, policies.instants())
+@given(timetables, zones, instants())
 def test_a_closed_timetable_opens_within_two_weeks(hours, zone, now):
     """The opening that is told is one: it is open then, and was not just before."""
     opening = next_opening([hours], zone, now)

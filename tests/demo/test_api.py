@@ -35,7 +35,7 @@ async def test_without_a_key_of_its_own_it_takes_any() -> None:
 
 
 @pytest.fixture
-async def azure(self, provider: Provider) -> AsyncIterator[openai.AsyncAzureOpenAI]:
+async def azure(provider: Provider, key: str) -> AsyncIterator[openai.AsyncAzureOpenAI]:
     async with openai.AsyncAzureOpenAI(
         azure_endpoint=provider.root, api_key=key, api_version="2025-04-01-preview", max_retries=0
     ) as client:

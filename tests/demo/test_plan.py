@@ -2,13 +2,17 @@
 
 import gzip
 import json
+import zlib
 from typing import Any
 
 import aiohttp
 import openai
 import pytest
 
+from keyguard_jupyter.demo.plan import draw_up
 from keyguard_jupyter.demo.provider import Provider
+from keyguard_jupyter.demo.said import Answer, Frame
+from keyguard_jupyter.demo.script import Script
 
 MODEL = "gpt-4.1-mini"
 
@@ -32,7 +36,9 @@ async def test_a_plain_answer_has_usage_as_scripted(
     provider: Provider, web: aiohttp.ClientSession, path: str, messages: list[Any]
 ) -> None:
     """Scripted usage, further fields and another model appear in plain answers of every endpoint; or no usage."""
-    body = {"model": "a", "messages": messages, "input": "x", "prompt": "x"}
+    body = {"model": "a", "messages": messages, "input": "x"}
+    if path == "completions":
+        body["prompt"] = "x"
     provider.script(
         usage={"input_tokens": 243_551}, extra={"tool_usage": {"web_search": {"num_requests": 30}}}, answers_as="b"
     )
@@ -95,38 +101,92 @@ async def test_a_response_can_fail_or_stay_incomplete(
     assert (event.response.usage is None) == (finish == "failed")  # type: ignore[union-attr]
 
 
+def blocks_of(frames: list[Frame], **script: Any) -> list[bytes]:
+    """Return the writes of a stream."""
+    return [write.block for write in draw_up(Answer(frames=frames), Script(**script), None).writes]
+
+
+FRAMES = [Frame("other", "{}"), Frame("token", '"Grüße"'), Frame("usage", "[]"), Frame("done", "[DONE]")]
+STREAM = 'data: {}\n\ndata: "Grüße"\n\ndata: []\n\ndata: [DONE]\n\n'.encode()
+
+
+def test_each_event_is_a_write_of_its_own() -> None:
+    """Unless scripted otherwise events go out one by one, named where they have names."""
+    blocks = blocks_of(FRAMES)
+    assert len(blocks) == 4
+    assert b"".join(blocks) == STREAM
+    assert blocks_of([Frame("other", "{}", "response.created")]) == [b"event: response.created\ndata: {}\n\n"]
+
+
+def test_events_can_be_cut_anywhere_or_sent_together() -> None:
+    """Cuts fall within characters and events; bundles hold several events; the bytes stay the same."""
+    cut = blocks_of(FRAMES, split=1)
+    assert cut == [STREAM[index : index + 1] for index in range(len(STREAM))]
+    assert [len(block.split(b"\n\n")) - 1 for block in blocks_of(FRAMES, together=3)] == [3, 1]
+    assert b"".join(blocks_of(FRAMES, together=3)) == STREAM
+
+
+def test_line_ends_and_comments_are_sent_as_scripted() -> None:
+    """Lines can end otherwise, and anything can stand before the first and after the last event."""
+    assert b"".join(blocks_of(FRAMES, newline="\r\n")) == STREAM.replace(b"\n", b"\r\n")
+    assert b"".join(blocks_of(FRAMES, before=": a\n\n", after=": b\n\n")) == b": a\n\n" + STREAM + b": b\n\n"
+
+
+def test_a_stream_can_be_compressed() -> None:
+    """Each event is compressed and flushed by itself, so that it can be read as it comes."""
+    blocks = blocks_of(FRAMES, gzip=True)
+    unpacker = zlib.decompressobj(wbits=31)
+    assert unpacker.decompress(blocks[0]) == b"data: {}\n\n"
+    assert gzip.decompress(b"".join(blocks)) == STREAM
+
+
+@pytest.mark.parametrize(
+    ("place", "frames", "position"),
+    [
+        (None, FRAMES, None),
+        ("headers", FRAMES, -1),
+        (0, FRAMES, 0),
+        (99, FRAMES, 4),
+        ("usage", FRAMES, 2),
+        ("usage", FRAMES[:2], 2),
+        ("headers", None, -1),
+        ("usage", None, -1),
+        (5, None, 1),
+    ],
+)
+def test_a_place_is_found(place: Any, frames: list[Frame] | None, position: int | None) -> None:
+    """A place is before the headers, before a write, or before the usage; a plain answer has none but its middle."""
+    answer = Answer(payload=b"0123456789", frames=frames)
+    plan = draw_up(answer, Script(hold=place, stall=place, drop=place), None)
+    assert plan.hold == plan.stall == plan.drop == position
+    assert draw_up(answer, Script(), place if frames else "headers").hold == (position if frames else -1)
+    if frames is None:
+        assert b"".join(write.block for write in plan.writes) == b"0123456789"
+
+
+@pytest.mark.parametrize("script", [{"together": 4}, {"split": 1000}])
+def test_the_place_before_the_usage_divides_a_bundle(script: dict[str, Any]) -> None:
+    """What is to happen before the usage happens there, though the events around it go out together."""
+    plan = draw_up(Answer(frames=FRAMES), Script(drop="usage", **script), None)
+    assert plan.drop == 1
+    assert plan.writes[1].block.startswith(b"data: []")
+
+
 @pytest.mark.parametrize(
     "script",
-    [
-        {"newline": "\r\n"},
-        {"split": 7},
-        {"together": 5},
-        {"before": ": waiting\n\n", "after": ": bye\n\n"},
-        {"gzip": True},
-    ],
+    [{"newline": "\r\n"}, {"split": 7}, {"together": 5}, {"before": ": hm\n\n", "after": ": bye\n\n"}, {"gzip": True}],
     ids=lambda script: next(iter(script)),
 )
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/completions"])
-async def test_the_same_events_in_other_bytes(
-    provider: Provider, script: dict[str, Any], path: str, read_stream: Any, events_of: Any
+async def test_the_sdk_reads_the_same_in_other_bytes(
+    provider: Provider, client: openai.AsyncOpenAI, script: dict[str, Any], messages: list[Any]
 ) -> None:
-    """Line ends, cuts, bundles, comments and compression change the bytes of a stream and not its events."""
-    fields = {"input": "x", "prompt": "x"}
-    provider.script(times=2, text="Grüße, 世界!", **script)
-    bent = await read_stream(path, **fields)
-    bent = gzip.decompress(bent) if "gzip" in script else bent
-    chunks = provider.requests[-1].chunks
-    provider.forget()
-    provider.script(text="Grüße, 世界!")
-    straight = await read_stream(path, **fields)
-    assert (bent == straight) == (next(iter(script)) in {"split", "together", "gzip"})
-
-    def texts(stream: bytes) -> list[Any]:
-        return [event.get("delta") or event.get("choices", [{}])[0].get("delta") for event in events_of(stream)]
-
-    assert texts(bent) == texts(straight)
-    if "split" in script or "together" in script:
-        assert chunks == -(-len(straight) // 7) if "split" in script else chunks < provider.requests[-1].chunks
+    """Line ends, cuts, bundles, comments and compression change nothing for the caller."""
+    provider.script(text="Grüße, 世界!", **script)
+    stream = await client.chat.completions.create(model=MODEL, messages=messages, stream=True)
+    assert "".join([chunk.choices[0].delta.content or "" async for chunk in stream]) == "Grüße, 世界!"
+    provider.script(text="Grüße, 世界!", **script)
+    events = await client.responses.create(model=MODEL, input="x", stream=True)
+    assert [event async for event in events][-1].type == "response.completed"
 
 
 async def test_a_plain_answer_can_come_compressed(provider: Provider, web: aiohttp.ClientSession) -> None:

@@ -76,18 +76,20 @@ async def test_is_steered_over_http(messages: list[Any], key: str) -> None:
 
 async def test_ends_on_a_signal_whatever_is_under_way() -> None:
     """SIGTERM ends it cleanly, even with a call that it would never answer."""
-    async with running("--pace", "none") as (process, said):
-        async with aiohttp.ClientSession(headers={"api-key": "k"}) as session:
-            root = said["url"].removesuffix("/v1")
-            async with session.post(f"{root}/_control/script", json={"stall": "headers"}):
-                pass
-            call = asyncio.create_task(session.get(f"{root}/v1/models"))
-            async with session.get(f"{root}/_control/state", params={"received": 1}):
-                pass
-            process.send_signal(signal.SIGTERM)
-            assert await asyncio.wait_for(process.wait(), 5) == 0
-            with pytest.raises(aiohttp.ClientError):
-                await call
+    async with (
+        running("--pace", "none") as (process, said),
+        aiohttp.ClientSession(headers={"api-key": "k"}) as session,
+    ):
+        root = said["url"].removesuffix("/v1")
+        async with session.post(f"{root}/_control/script", json={"stall": "headers"}):
+            pass
+        call = asyncio.create_task(session.get(f"{root}/v1/models"))
+        async with session.get(f"{root}/_control/state", params={"received": 1}):
+            pass
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 5) == 0
+        with pytest.raises(aiohttp.ClientError):
+            await call
 
 
 async def test_a_port_that_is_taken_is_reported() -> None:

@@ -1,4 +1,4 @@
-"""Real Jupyter servers as processes, with everything of theirs in a directory of its own, and kernels to run code in."""
+"""Real Jupyter servers as processes, each with a directory of its own, and their kernels."""
 
 import http.client
 import json
@@ -7,7 +7,7 @@ import re
 import secrets
 import shutil
 import signal
-import socket
+import socket as socket_module
 import ssl
 import subprocess
 import sys
@@ -24,6 +24,7 @@ from jupyter_client.blocking import BlockingKernelClient
 
 import keyguard_jupyter
 from keyguard_jupyter.client import Client
+from keyguard_jupyter.core.keys import ADMIN_PREFIX, make_key
 from keyguard_jupyter.errors import GatewayError
 
 PACKAGE_HOME = str(Path(keyguard_jupyter.__file__).parent.parent)
@@ -150,6 +151,7 @@ class Jupyter:
         env: variables on top of a clean environment.
         setup: Python that the configuration file runs too.
         path: a directory of more modules for the server.
+        socket: the name of a unix socket in ``home`` to listen on instead of a port.
         wrap: makes another command of the server's, which must keep its process id.
         stdin: what the server reads from.
     """
@@ -161,6 +163,7 @@ class Jupyter:
         env: dict[str, str] | None = None,
         setup: str = "",
         path: Path | None = None,
+        socket: str | None = None,
         wrap: Callable[[list[str]], list[str]] = list,
         stdin: int = subprocess.DEVNULL,
     ) -> None:
@@ -170,7 +173,8 @@ class Jupyter:
         for name in ("notebooks", "config", "data", "runtime", "ipython"):
             (home / name).mkdir(exist_ok=True)
         self._write_settings(settings or {}, setup)
-        command = [sys.executable, "-m", "jupyter_server", "--no-browser", "--ServerApp.port=0"]
+        place = f"--ServerApp.sock={home / socket}" if socket else "--ServerApp.port=0"
+        command = [sys.executable, "-m", "jupyter_server", "--no-browser", place]
         if os.geteuid() == 0:
             command.append("--allow-root")
         self.process = subprocess.Popen(
@@ -273,7 +277,7 @@ class Jupyter:
         info = self.info
         if info["sock"]:
             connection = http.client.HTTPConnection("localhost", timeout=60)
-            connection.sock = socket.socket(socket.AF_UNIX)
+            connection.sock = socket_module.socket(socket_module.AF_UNIX)
             connection.sock.connect(info["sock"])
             return connection
         if info["secure"]:
@@ -342,6 +346,56 @@ def provider() -> Iterator[str]:
 def canary() -> str:
     """A key that looks real, and that must be found nowhere."""
     return f"sk-REAL-{secrets.token_hex(20)}"
+
+
+class Standalone:
+    """A gateway that belongs to no Jupyter server.
+
+    Args:
+        home: for its ledger and policy.
+        provider: the base URL of its provider.
+    """
+
+    def __init__(self, home: Path, provider: str) -> None:
+        policy = home / "policy.yaml"
+        policy.write_text(POLICY)
+        (home / "key").write_text("sk-of-the-gateway")
+        source = {"kind": "openai", "base_url": provider, "api_key_file": str(home / "key")}
+        settings = {
+            "providers": {"openai": source},
+            "database_url": f"sqlite:///{home / 'keyguard.sqlite'}",
+            "policy_file": str(policy),
+        }
+        admin_key = make_key(ADMIN_PREFIX)
+        document = {"config": settings, "admin_key": admin_key, "vault": None, "port": 0, "keys": {}}
+        command = [sys.executable, "-P", "-m", "keyguard_jupyter.serve", "--embedded"]
+        env = {**os.environ, "PYTHONPATH": PACKAGE_HOME, "JUPYTER_RUNTIME_DIR": str(home)}
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(document) + "\n")
+        self.process.stdin.flush()
+        self.url = json.loads(self.process.stdout.readline())["url"]
+        self.env = {"KEYGUARD_URL": self.url, "KEYGUARD_ADMIN_KEY": admin_key}
+        self.host = Client(self.url, admin_key)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self.process:
+            self.process.terminate()
+
+    def active_keys(self) -> list[dict[str, Any]]:
+        """Return the keys that are neither revoked nor lapsed."""
+        return [key for key in self.host.get("/api/keys")["keys"] if key["active"]]
+
+
+@pytest.fixture(scope="module")
+def standalone(provider: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
+    """A gateway that belongs to no Jupyter server."""
+    with Standalone(tmp_path_factory.mktemp("gateway"), provider) as gateway:
+        yield gateway
 
 
 StartJupyter = Callable[..., Jupyter]

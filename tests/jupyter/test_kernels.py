@@ -1,6 +1,7 @@
 """Kernels' keys over their lives, in real servers with real kernels."""
 
 import json
+import subprocess
 import sys
 import textwrap
 import venv
@@ -51,7 +52,7 @@ def test_owner_and_notebook_are_recorded(jupyter: Jupyter) -> None:
 
 
 def test_rename_and_restart_leak_nothing(jupyter: Jupyter, canary: str) -> None:
-    """A restart after a rename, which puts the server's environment in the stored one's place, gives a new key of ours."""
+    """A restart after a rename, which replaces the stored environment by the server's, gives a new key of ours."""
     kernel = jupyter.notebook("before.ipynb")
     before = kernel.env()
     kernel.rename("after.ipynb")
@@ -170,8 +171,10 @@ def test_a_kernel_of_another_environment_is_guarded(jupyter: Jupyter, tmp_path: 
     argv = [str(home / "bin" / "python"), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     jupyter.add_kernelspec("elsewhere", argv=argv, env={"PYTHONPATH": ""})
     kernel = jupyter.notebook("elsewhere.ipynb", "elsewhere")
-    code = "import importlib.util as u, sys; print(u.find_spec('keyguard_jupyter'), sys.prefix)"
-    assert kernel.run(code) == f"None {home}\n"
+    code = "import importlib.util as u; print(u.find_spec('keyguard_jupyter'), u.find_spec('openai') is not None)"
+    found = subprocess.run([argv[0], "-P", "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "None True\n"
+    assert kernel.run("import sys; print(sys.prefix)") == f"{home}\n"
     assert kernel.call_model() == "assistant"
     assert kernel.run("print(get_ipython().find_line_magic('keyguard') is not None)") == "True\n"
 

@@ -1,9 +1,11 @@
-"""Answers of a gateway, in the shape that its reference gives."""
+"""Answers of a gateway, in the shape that its reference gives; and a real gateway."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
+from .course import Course, run_course
 
 Answer = dict[str, Any]
 
@@ -44,6 +46,13 @@ def model(name: str, price_in: str | None = "0.40", price_out: str | None = "1.6
         "output_usd_per_1m": price_out,
         "free": free,
     }
+
+
+@pytest.fixture(scope="session")
+def course(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Course]:
+    """Run a gateway and a stand-in provider."""
+    with run_course(tmp_path_factory.mktemp("course")) as running:
+        yield running
 
 
 @pytest.fixture
@@ -87,7 +96,8 @@ def make_me() -> Callable[..., Answer]:
             "message": None,
             "remaining_usd": "1.7929",
             "prices_version": "2026-11-20",
-            "now": "2026-11-27T10:00:00Z",
+            "now": "2026-11-27T10:00:00.000Z",
+            "timezone": "Europe/Berlin",
             "models": [
                 model("gpt-4.1-mini"),
                 model("gpt-4.1", "2.00", "8.00"),
@@ -111,7 +121,7 @@ def make_row() -> Callable[..., Answer]:
         return {
             "id": "u1",
             "at": "2026-11-27T09:59:58.120Z",
-            "endpoint": "chat/completions",
+            "endpoint": "chat",
             "model": "gpt-4.1-mini",
             "model_answered": "gpt-4.1-mini-2025-04-14",
             "stream": False,
@@ -124,7 +134,7 @@ def make_row() -> Callable[..., Answer]:
             "kernel_id": "kernel-1",
             "key_id": "k1",
             "key_suffix": "x7QfA",
-            "outcome": "settled",
+            "outcome": "ok",
             "duration_ms": 412,
             **changes,
         }

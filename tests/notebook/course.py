@@ -79,11 +79,12 @@ def run_course(folder: Path) -> Iterator[Course]:
     with ExitStack() as stack:
         root = stack.enter_context(_running("keyguard_jupyter.demo.provider", "--pace", "none", "--lifeline"))
         root = root.removesuffix("/v1")
+        key = {"base_url": f"{root}/v1", "api_key_file": str(_key_file(folder))}
         config = {
             "database_url": f"sqlite:///{folder / 'keyguard.sqlite'}",
             "providers": {
-                "openai": {"kind": "openai", "base_url": f"{root}/v1", "api_key_file": str(_key_file(folder))},
-                "campus": {"kind": "compatible", "base_url": f"{root}/v1", "models": [COIN]},
+                "openai": {"kind": "openai", **key},
+                "campus": {"kind": "compatible", "models": [COIN], **key},
             },
             "prices": {f"campus/{COIN}": {"input": "0.000001", "output": "1000", "max_output": 1000}},
         }

@@ -34,7 +34,7 @@ def test_one_call(make_me: Make, make_row: Make) -> None:
 def test_no_calls(make_me: Make) -> None:
     """A cell without charged calls says so, and what is left."""
     assert cost([], make_me()).text == (
-        "This cell made no calls that were charged.\nNow: $1.79 left (this week, all models)"
+        "No call of this cell reached a model.\nNow: $1.79 left (this week, all models)"
     )
 
 

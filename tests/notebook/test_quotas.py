@@ -55,6 +55,13 @@ class TestQuota:
         """Spent is rounded up and left rounded down, with percent and reset."""
         assert quota(make_limit).figures(CLOCK) == "$3.21 of $5.00 used (64 %), $1.79 left, resets Tue 1 Dec 09:00 CET"
 
+    def test_small_limits_are_finer(self, make_limit: Make) -> None:
+        """Below a dollar, cents would hide what was spent."""
+        figures = quota(make_limit, amount_usd="0.10", spent_usd="0.095000002", remaining_usd="0.004999998").figures(
+            CLOCK
+        )
+        assert figures.startswith("$0.0951 of $0.10 used (95 %), $0.0049 left")
+
     def test_held_money_is_named(self, make_limit: Make) -> None:
         """What calls under way hold is missing from what is left, so it is said."""
         figures = quota(make_limit, held_usd="0.05", remaining_usd="1.7429").figures(CLOCK)

@@ -32,7 +32,15 @@ Questions: host@example.org"""
 
 def test_usual_status(make_me: Make) -> None:
     """The text names person, state, limits, pools, models with prices, key and contact, in that order."""
-    assert status(make_me(), BERLIN).text == USUAL
+    assert status(make_me()).text == USUAL
+
+
+def test_zone_is_the_projects(make_me: Make) -> None:
+    """Times are in the zone of the project, which need not be this machine's; an unknown one is no failure."""
+    assert "09:00 CET" in status(make_me()).text
+    assert "12:00 UTC+04:00" in status(make_me(timezone="Asia/Dubai")).text
+    assert "resets Tue 1 Dec" in status(make_me(timezone="Nowhere/Else")).text
+    assert "08:00 UTC" in status(make_me(), ZoneInfo("UTC")).text
 
 
 def test_html_has_the_same_facts(make_me: Make) -> None:
