@@ -1,7 +1,8 @@
 """A load generator for chats, plain and streamed: so many calls, so many at a time, against any base URL.
 
-It speaks HTTP by hand, so that what it measures is the server and not a client library; it runs in a process of its own, and
-takes the processor time of the servers (``--pid``) before and after. The result is one line of JSON; times in milliseconds::
+It speaks HTTP by hand, so that what it measures is the server and not a client library; it runs in a process of its
+own, and takes the processor time of the servers (``--pid``) before and after. The result is one line of JSON, times in
+milliseconds::
 
     python benchmarks/load.py --url http://127.0.0.1:9000/v1 --key sk-… --calls 2000 --parallel 20 --pid 4711
 """
@@ -13,6 +14,7 @@ import statistics
 import sys
 import time
 from dataclasses import dataclass, field
+from typing import cast
 from urllib.parse import urlsplit
 
 import psutil
@@ -45,8 +47,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember the transport."""
-        assert isinstance(transport, asyncio.WriteTransport) or hasattr(transport, "write")
-        self._transport = transport  # type: ignore[assignment]
+        self._transport = cast("asyncio.WriteTransport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail the call that is under way."""
@@ -135,8 +136,8 @@ class Load:
         body = json.dumps(document).encode()
         where = urlsplit(self.url)
         head = (
-            f"POST {where.path}/chat/completions HTTP/1.1\r\nHost: {where.netloc}\r\nAuthorization: Bearer {self.key}\r\n"
-            "Accept: application/json\r\nUser-Agent: load\r\n"
+            f"POST {where.path}/chat/completions HTTP/1.1\r\nHost: {where.netloc}\r\n"
+            f"Authorization: Bearer {self.key}\r\nAccept: application/json\r\nUser-Agent: load\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body
@@ -151,9 +152,10 @@ async def run(load: Load) -> dict[str, object]:
 
     async def work(number: int) -> None:
         await asyncio.sleep(number * load.spread / load.parallel)
-        _, connection = await loop.create_connection(Connection, where.hostname, where.port)
+        _, connection = await loop.create_connection(Connection, where.hostname or "127.0.0.1", where.port or 80)
         for _ in left:
-            timings.append(await connection.call(request))
+            timing = await connection.call(request)
+            timings.append(timing)
         connection.close()
 
     before = {pid: cpu_seconds(pid) for pid in load.pids}

@@ -36,12 +36,15 @@ class Client:
         timeout: seconds that connecting, and each wait for bytes, may last.
 
     Raises:
-        GatewayError: ``url`` is not an http(s) address.
+        GatewayError: ``url`` is not an http(s) address, or ``key`` holds what no key does.
     """
 
     def __init__(self, url: str, key: str, *, timeout: float = 10) -> None:
         if not _is_address(url):
             raise GatewayError(f"{url!r} is not the address of a gateway: one looks like http://127.0.0.1:8890")
+        key = key.strip()
+        if not key.isascii() or not key.isprintable():  # as when it was copied from a page that shortens it
+            raise GatewayError("The key is not a whole one: copy all of it, on one line.", code="no_key")
         self.url = url.rstrip("/")
         self.timeout = timeout
         self._key = _Masked(key)

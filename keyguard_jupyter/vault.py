@@ -12,7 +12,7 @@ import json
 import os
 import secrets as randomness
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from .errors import ConfigurationError
@@ -89,12 +89,12 @@ def take(names: Iterable[str]) -> dict[str, bytearray]:
     that others made before, and the environment of the process that started this one.
 
     Args:
-        names: of the variables; a name that is absent or empty is left out of the answer.
+        names: of the variables; one that is absent or empty is left out of the answer.
 
     Returns:
         Name → value, without white space around it. Pass each to :func:`wipe` when it is no longer needed.
     """
-    taken = {name: _take(name) for name in names if name in os.environ}
+    taken = {name: _take(name) for name in dict.fromkeys(names)}
     return {name: value for name, value in taken.items() if value}
 
 
@@ -156,19 +156,32 @@ def _write_document(document: bytearray, secrets: Mapping[str, bytes | bytearray
     return size + len(end)
 
 
-def _take(name: str) -> bytearray:
+def _take(name: str) -> bytearray | None:
     if not os.supports_bytes_environ:
-        return bytearray(os.environ.pop(name).strip().encode())
-    value = os.environb[os.fsencode(name)]  # the very object that os.environ holds
+        return bytearray(os.environ.pop(name, "").strip().encode())
+    # never os.environ[name], nor "name in os.environ": each makes a string that stays behind in freed memory
+    value = os.environb.get(os.fsencode(name))  # the very object that os.environ holds
+    if value is None:
+        return None
     secret = bytearray(value)
     libc = _libc()
     address = libc.getenv(os.fsencode(name)) if libc is not None else None
-    del os.environ[name]
+    del os.environb[os.fsencode(name)]
     if libc is not None and address:  # on the stack that the process was born with, hence in /proc/self/environ
         libc.memset(address, 0, libc.strlen(address))
-    _wipe_bytes(value, libc)
+    _overwrite(value, bytes.__basicsize__ - 1, libc)
+    del value
+    for copy in _known_copies():
+        text = copy.pop(name, "")
+        _overwrite(text, sys.getsizeof("") - 1 if text.isascii() else None, libc)
     _strip(secret)
     return secret
+
+
+def _known_copies() -> Iterator[dict[str, str]]:
+    """Yield the copies of the environment that are known to be made before any extension is imported."""
+    if handlers := sys.modules.get("wsgiref.handlers"):  # prometheus_client imports it for Jupyter
+        yield handlers.BaseHandler.os_environ
 
 
 def _strip(secret: bytearray) -> None:
@@ -179,16 +192,22 @@ def _strip(secret: bytearray) -> None:
         del secret[0]
 
 
-def _wipe_bytes(value: bytes, libc: Any) -> None:
-    """Overwrite the immutable object that the environment held, if nobody else holds it.
+def _overwrite(value: bytes | str, offset: int | None, libc: Any) -> None:
+    """Overwrite an immutable object, if nobody else holds it.
 
-    Three references are ours: the caller's, this function's and the one that counts. An object of at most one byte is
-    shared by the whole interpreter.
+    Three references are ours: the caller's, this function's and the one that counts. An object of at most one element
+    is shared by the whole interpreter.
+
+    Args:
+        value: bytes, or a string of ASCII characters alone.
+        offset: where its content begins, in bytes from its address; None when that is not known.
+        libc: None leaves everything as it is.
     """
     ours = 3
-    if libc is None or sys.implementation.name != "cpython" or len(value) < 2 or sys.getrefcount(value) > ours:
+    if libc is None or offset is None or len(value) < 2 or sys.implementation.name != "cpython":
         return
-    libc.memset(id(value) + bytes.__basicsize__ - 1, 0, len(value))
+    if sys.getrefcount(value) <= ours:
+        libc.memset(id(value) + offset, 0, len(value))
 
 
 def _libc() -> Any:

@@ -173,6 +173,12 @@ class TestFailures:
         with pytest.raises(GatewayError, match="not the address of a gateway"):
             Client(url, KEY)
 
+    @pytest.mark.parametrize("key", ["sk-kg-\u2026", "sk-kg-a\nHost: evil.example"])
+    def test_keys_are_checked(self, key: str) -> None:
+        """A key that was not copied whole is refused in words, and can't add a header."""
+        with pytest.raises(GatewayError, match="not a whole one"):
+            Client("http://127.0.0.1:1", key)
+
 
 class TestSecrecy:
     def test_redirects_are_not_followed(self, servers: list[Server]) -> None:

@@ -70,6 +70,8 @@ class CellCalls:
         while _under_way(me) and time.monotonic() < deadline:
             time.sleep(PAUSE_SECONDS)
             me = self.client.get("/api/me")
+        if not me["limits"]:  # then nothing tells whether a call is still being counted, as a stream just read may be
+            time.sleep(PAUSE_SECONDS)
         rows = [row for row in self._rows_since(self.client, self.since) if row["id"] not in self.earlier]
         return cost(rows, me, settled=not _under_way(me))
 

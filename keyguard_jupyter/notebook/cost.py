@@ -78,7 +78,8 @@ def _title(total: Tally) -> str:
     if not total.calls:
         return "No call of this cell reached a model."
     calls = "1 call" if total.calls == 1 else f"{total.calls} calls"
-    return f"This cell: {calls}, {total.input_tokens:,} tokens in, {total.output_tokens:,} out, {show_cost(total.cost)}"
+    tokens = "1 token" if total.input_tokens == 1 else f"{total.input_tokens:,} tokens"
+    return f"This cell: {calls}, {tokens} in, {total.output_tokens:,} out, {show_cost(total.cost)}"
 
 
 def _left(me: Mapping[str, Any]) -> str:

@@ -114,7 +114,8 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         for row in rows
     )
     return (
-        f'<table style="border-collapse: collapse; margin: 0.25em 0; color: inherit"><thead><tr>{head}</tr></thead>'
+        f'<table style="border-collapse: collapse; table-layout: auto; margin: 0.25em 0; color: inherit; '
+        f'font: inherit"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table>"
     )
 

@@ -35,10 +35,10 @@ class Watch:
         self._crossings = Crossings()
         self._lock = threading.Lock()
         self._cells = threading.local()
-        self._round_trip = 0.0
+        self._shortest_call = 0.0
         self._pause = 0.0
         self._silent_until = 0.0
-        self._first_look = threading.Thread(target=self._look, name="keyguard-first-look", daemon=True)
+        self._first_look = threading.Thread(target=self._look_first, name="keyguard-first-look", daemon=True)
 
     def start(self) -> None:
         """Remember how the limits stand now, without making the kernel wait for it."""
@@ -83,10 +83,16 @@ class Watch:
             self._show(notice(f"The cost of this cell is not known: {failure}"))
 
     def _may_have_called(self, seconds: float) -> bool:
-        # a cell shorter than the quickest way to the gateway and back cannot have waited for an answer
         if self._first_look.is_alive():
             self._first_look.join(TIMEOUT_SECONDS)
-        return seconds > self._round_trip and time.monotonic() >= self._silent_until
+        return seconds >= self._shortest_call and time.monotonic() >= self._silent_until
+
+    def _look_first(self) -> None:
+        try:
+            self._connect().get("/health")  # so that what is loaded for the first request is not measured
+        except GatewayError:
+            return
+        self._look()
 
     def _look(self) -> list[Display]:
         """Ask how the limits stand and return what is new; a gateway that fails is left alone for a while."""
@@ -101,6 +107,8 @@ class Watch:
                 self._pause = min(LONGEST_PAUSE_SECONDS, self._pause * 2 or FIRST_PAUSE_SECONDS)
                 self._silent_until = time.monotonic() + self._pause
                 return []
-            self._round_trip = min(self._round_trip or seconds, seconds)
+            # No call is quicker than half of the quickest look: a call does more at the gateway, and goes on to a
+            # provider, but a client may have its connection open already. Shorter cells need no look.
+            self._shortest_call = min(self._shortest_call or seconds / 2, seconds / 2)
             self._pause = 0.0
             return news

@@ -51,6 +51,7 @@ async def test_a_deployment_answers(
     assert answer.to_dict()["prompt_filter_results"]
     assert provider.requests[0].path == "/openai/deployments/prod-chat/chat/completions?api-version=2025-04-01-preview"
     assert provider.requests[0].key == key
+    assert provider.requests[0].json["messages"] == messages
     assert provider.requests[0].header("authorization") is None
 
 

@@ -202,3 +202,35 @@ async def test_refuses_what_the_real_provider_refuses(
     async with web.post("/v1/chat/completions", json={"model": MODEL, "messages": messages, **fields}) as answer:
         assert answer.status == 400
         assert (await answer.json())["error"]["param"] == param
+
+
+async def test_any_json_is_an_object_with_an_answer(client: openai.AsyncOpenAI, messages: list[Any]) -> None:
+    """``json_object`` gives a JSON object; a schema that is missing gives an empty one."""
+    answer = await client.chat.completions.create(
+        model=MODEL, messages=messages, response_format={"type": "json_object"}
+    )
+    assert json.loads(answer.choices[0].message.content or "") == {"answer": "text"}
+    bare: Any = {"type": "json_schema", "json_schema": {"name": "nothing"}}
+    answer = await client.chat.completions.create(model=MODEL, messages=messages, response_format=bare)
+    assert answer.choices[0].message.content == "{}"
+
+
+async def test_a_conversation_without_a_person_is_answered(client: openai.AsyncOpenAI) -> None:
+    """When nobody but the system has spoken, its words are taken up; parts of a message are read as one text."""
+    parts: list[Any] = [
+        {"role": "system", "content": [{"type": "text", "text": "What is"}, {"type": "text", "text": "2*4?"}]}
+    ]
+    answer = await client.chat.completions.create(model=MODEL, messages=parts)
+    assert answer.choices[0].message.content == "2 * 4 = 8."
+    empty: list[Any] = [{"role": "assistant", "content": None}]
+    answer = await client.chat.completions.create(model=MODEL, messages=empty)
+    assert "listening" in (answer.choices[0].message.content or "")
+
+
+async def test_the_reason_for_the_end_can_be_scripted(
+    provider: Provider, client: openai.AsyncOpenAI, messages: list[Any]
+) -> None:
+    """A chat ends for the reason that the script names."""
+    provider.script(finish="content_filter")
+    answer = await client.chat.completions.create(model=MODEL, messages=messages)
+    assert answer.choices[0].finish_reason == "content_filter"

@@ -9,6 +9,7 @@ import openai
 import pytest
 
 from keyguard_jupyter.demo import tokens
+from keyguard_jupyter.demo.provider import Provider
 
 MODEL = "gpt-4.1-mini"
 
@@ -100,3 +101,23 @@ async def test_other_paths_are_unknown(client: openai.AsyncOpenAI, web: aiohttp.
         assert answer.status == 400
     async with web.get("/chat/completions") as answer:
         assert answer.status == 404
+
+
+@pytest.mark.parametrize("given", [[1, 2, 3], [[1, 2], [3]]])
+async def test_token_numbers_are_embedded_too(client: openai.AsyncOpenAI, given: Any) -> None:
+    """One list of numbers is one text, several are several, and each number is a token."""
+    answer = await client.embeddings.create(model="text-embedding-3-large", input=given)
+    assert answer.usage.prompt_tokens == 3
+    assert len(answer.data) == (1 if given[0] == 1 else 2)
+    assert len(answer.data[0].embedding) == 3072
+
+
+async def test_a_legacy_stream_can_carry_its_usage_in_the_last_choice(
+    provider: Provider, client: openai.AsyncOpenAI
+) -> None:
+    """Usage in the last chunk with a choice, unasked, as some servers send it."""
+    provider.script(usage_in_choice=True)
+    stream = await client.completions.create(model="davinci-002", prompt="Say hi", stream=True)
+    last = [chunk async for chunk in stream][-1]
+    assert last.choices[0].finish_reason == "stop"
+    assert last.usage is not None

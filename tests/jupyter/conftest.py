@@ -236,9 +236,15 @@ class Jupyter:
 
     def ready(self) -> Self:
         """Wait until it serves."""
-        self.log.wait_for(r"is running at")
-        wait_until(lambda: (self.home / "runtime" / f"jpserver-{self.process.pid}.json").exists())
+        self.log.wait_for("is running at")  # which it says before it listens
+        wait_until(self._answers)
         return self
+
+    def _answers(self) -> bool:
+        try:
+            return self.ask("GET", "/api")[0] == 200
+        except (FileNotFoundError, ConnectionRefusedError, ValueError):  # nothing, or half of it
+            return False
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Stop it and wait until it is gone."""
@@ -313,6 +319,24 @@ def is_running(pid: int) -> bool:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
     except FileNotFoundError:
         return False
+
+
+def memory_has(pid: int, needle: str) -> bool:
+    """Search all readable memory of a process; what is not dumpable, root alone can read."""
+    wanted = needle.encode()
+    with Path(f"/proc/{pid}/maps").open() as maps, Path(f"/proc/{pid}/mem").open("rb", 0) as memory:
+        for line in maps:
+            bounds, rights = line.split()[:2]
+            if "r" not in rights or "[v" in line:
+                continue
+            start, end = (int(part, 16) for part in bounds.split("-"))
+            memory.seek(start)
+            try:
+                if wanted in memory.read(end - start):
+                    return True
+            except OSError:
+                continue
+    return False
 
 
 def me(env: dict[str, str]) -> Any:
@@ -429,8 +453,14 @@ def start_jupyter(provider: str, canary: str) -> Iterator[StartJupyter]:
 
 
 @pytest.fixture(scope="module")
-def jupyter(provider: str, canary: str) -> Iterator[Jupyter]:
-    """One server for the tests of a module that leave it as it is."""
+def starter(provider: str, canary: str) -> Iterator[StartJupyter]:
+    """Return a starter of Jupyter servers that end with the module."""
     with ExitStack() as stack:
-        soon = {"KernelRestarter": {"time_to_dead": 0.3}}  # how often Jupyter looks whether a kernel has died
-        yield _starter(stack, provider, canary)(soon).ready()
+        yield _starter(stack, provider, canary)
+
+
+@pytest.fixture(scope="module")
+def jupyter(starter: StartJupyter) -> Jupyter:
+    """One server for the tests of a module that leave it as it is."""
+    soon = {"KernelRestarter": {"time_to_dead": 0.3}}  # how often Jupyter looks whether a kernel has died
+    return starter(soon).ready()

@@ -37,9 +37,7 @@ def test_a_kernel_that_starts_while_the_gateway_is_away_waits(start_jupyter) -> 
 
 def test_a_kernel_that_starts_before_the_gateway_waits(start_jupyter) -> None:
     """A kernel that is started as soon as the server answers gets a key."""
-    server = start_jupyter()
-    server.log.wait_for("is running at")
-    wait_until(lambda: list((server.home / "runtime").glob("jpserver-*.json")))
+    server = start_jupyter().ready()
     assert me(server.kernel().env())["key"]
 
 

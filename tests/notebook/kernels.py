@@ -61,7 +61,7 @@ class Kernel:
 
     def value(self, expression: str) -> Any:
         """Return the value of an expression that JSON can carry."""
-        ran = self.run(f"import json as _j; print(_j.dumps({expression}))")
+        ran = self.run(f"import json as _j; print(_j.dumps(({expression})))")
         assert ran.status == "ok", ran
         return json.loads(ran.stdout)
 

@@ -36,7 +36,7 @@ def bare_python(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 class TestGuardedKernel:
     def test_magic_is_there_and_nothing_else(self) -> None:
-        """A guarded kernel has the magic without %load_ext, and no name more than another kernel; nothing heavy is loaded."""
+        """A guarded kernel has the magic without %load_ext, no name more than another kernel, and nothing heavy."""
         plain = {**guarded(DEAD, KEY), "PYTHONSTARTUP": ""}
         with run_kernel(plain) as other:
             expected = other.value(NAMES)
@@ -48,7 +48,7 @@ class TestGuardedKernel:
             assert kernel.value(f"[m for m in {HEAVY} if m in __import__('sys').modules]") == []
 
     def test_environment_without_the_package(self, bare_python: str, course: Course) -> None:
-        """A kernel of an environment that lacks the package runs the magic from the server's files, without its path."""
+        """A kernel whose environment lacks the package runs the magic from the server's files, without its path."""
         key = course.admit("bare", **course.limit("1.00"))
         env = guarded(course.url, key, PYTHONPATH="")
         with run_kernel(env, bare_python) as kernel:
@@ -151,7 +151,7 @@ class Shell:
     def __init__(self) -> None:
         self.magics: dict[str, Any] = {}
 
-    def register_magic_function(self, function: Any, magic_kind: str, magic_name: str) -> None:
+    def register_magic_function(self, function: Any, magic_kind: str, magic_name: str) -> None:  # noqa: ARG002
         self.magics[magic_name] = function
 
 
