@@ -10,10 +10,9 @@ from .scopes import Scope
 from .settings import Project
 
 _DEFAULT_SAYS = {
-    ("allow", True): "allows what no rule mentions",
-    ("members", True): "opens what no rule mentions to members of its groups",
-    ("members", False): "opens what no rule mentions to members of its groups only",
-    ("deny", False): "denies what no rule mentions",
+    "allow": "allows what no rule mentions",
+    "members": "leaves what no rule mentions to members of its groups",
+    "deny": "denies what no rule mentions",
 }
 _RULE_SAYS = {"allow": "allows it", "deny": "denies it", BLOCKED: "blocks it, and nothing lifts that"}
 
@@ -104,7 +103,8 @@ def _effect(voice: _Voice, decider: _Voice) -> str:
 
 
 def _say(voice: _Voice) -> str:
+    access = voice.access or ""
     if voice.pattern is None:
-        return f"{voice.label} {_DEFAULT_SAYS[voice.access or '', bool(voice.allows)]}"
-    says = _RULE_SAYS.get(voice.access or "") or f"admits members of {', '.join(voice.groups)} only"
+        return f"{voice.label} {_DEFAULT_SAYS[access]}"
+    says = _RULE_SAYS.get(access) or f"admits members of {', '.join(voice.groups)} only"
     return f'the rule "{voice.pattern}" of {voice.label} {says}'

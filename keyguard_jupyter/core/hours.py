@@ -76,7 +76,7 @@ def open_at(hours: Collection[str], zone: ZoneInfo, now: datetime) -> bool:
 
 
 def next_change(hours: Collection[str], zone: ZoneInfo, now: datetime) -> datetime | None:
-    """Return the next instant within a day of ``now`` at which a timetable may open or close; None if there is none."""
+    """Return the next instant at which a timetable may open or close; None when there is none for a day or more."""
     intervals = _intervals(hours, zone, now, days=2)
     return min((instant for interval in intervals for instant in interval if instant > now), default=None)
 

@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -26,7 +27,6 @@ from rich.console import Console
 from traitlets import Bool, Integer, Unicode
 
 from .._version import __version__
-from ..jupyter.launcher import free_port
 from .course import POLICY, prepare
 
 PERSON = "ada"
@@ -66,7 +66,7 @@ class Demo(JupyterApp):
             key = "sk-demo-" + secrets.token_hex(16)
             provider_url = stack.enter_context(_provider(key))
             work = prepare_home(home, provider_url)
-            port, token = self.port or free_port(self.ip), secrets.token_hex(16)
+            port, token = self.port or _free_port(), secrets.token_hex(16)
             lab = stack.enter_context(_lab(home, work, self._lab_config(port, token), key))
             url = f"http://{'127.0.0.1' if self.ip in {'', '0.0.0.0'} else self.ip}:{port}"  # noqa: S104  (shown only)
             if not _wait_for(f"{url}/api", lab):
@@ -186,6 +186,12 @@ def _lab(home: Path, work: Path, config: Mapping[str, Any], key: str) -> Iterato
         yield process
     finally:
         _end(process)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

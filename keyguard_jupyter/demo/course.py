@@ -39,7 +39,7 @@ projects:
       team: {members: [ada, grace, linus], limits: {total: {amount: "40.00", window: month}}}
       lab: {members: [mary, rosalind]}
     people:
-      ada: {limits: {total: {amount: "5.00", window: week}}}
+      ada: {limits: {total: {amount: "5.00", window: month}}}
       linus: {max_output_tokens: 1024}
     person_defaults:
       limits: {total: {amount: "2.00", window: week}}
@@ -49,7 +49,7 @@ projects:
 PEOPLE = ("ada", "grace", "linus", "mary", "rosalind")
 HABITS = {
     # person: calls a day at most, and the models used
-    "ada": (9, ("gpt-4.1-mini", "gpt-4.1", "gpt-4.1", "text-embedding-3-small")),
+    "ada": (32, ("gpt-4.1-mini", "gpt-4.1", "gpt-4.1", "text-embedding-3-small")),
     "grace": (14, ("gpt-4.1", "gpt-4.1-mini")),
     "linus": (7, ("gpt-4.1-mini", "gpt-4o-mini", "gpt-4.1")),
     "mary": (6, ("gpt-4o-mini", "gpt-4.1-mini", "text-embedding-3-small")),
@@ -111,9 +111,9 @@ def _caller(project: Project, key: KeyRecord) -> Caller:
 
 def _tokens(dice: random.Random, mode: str) -> Usage:
     if mode == "embedding":
-        return Usage(input=dice.randint(200, 60_000))
-    read, cached = dice.randint(150, 9_000), dice.choice((0, 0, 1024))
-    return Usage(input=read, cached=cached, output=dice.randint(80, 1_900))
+        return Usage(input=dice.randint(2_000, 60_000))
+    read, cached = dice.randint(1_000, 20_000), dice.choice((0, 0, 1024))
+    return Usage(input=read, cached=cached, output=dice.randint(200, 2_500))
 
 
 async def prepare(url: str) -> None:

@@ -1,7 +1,6 @@
 """The server extension: takes the keys, starts the gateway or finds it, and guards the kernels."""
 
 import asyncio
-import contextlib
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -13,9 +12,10 @@ from ..config import Keyguard
 from ..core.providers import KeySource
 from ..errors import ConfigurationError
 from ..vault import Fingerprints, Vault, set_nondumpable, take, wipe
+from .gateways import Gateway, NoGateway, RemoteGateway
 from .grants import Grants
 from .kernels import KERNEL_ACTIONS, KernelGuard, guard_kernels
-from .launcher import EmbeddedGateway, Gateway, NoGateway, RemoteGateway
+from .launcher import EmbeddedGateway
 from .sources import ask_for_key, describe, variables_named
 
 
@@ -57,10 +57,11 @@ class KeyguardExtension(ExtensionApp):
             settings = Keyguard(parent=self)
             self._gateway = self._choose_gateway(settings)
             person, project = settings.person, settings.project
-        except (ConfigurationError, TraitError, OSError) as problem:
+        except (ConfigurationError, TraitError, OSError, LookupError) as problem:
             # no traceback: the message says which setting, and what to write
-            self.log.error("Keyguard: %s. Kernels start without a key until that is mended.", problem)
-            self._gateway, person, project = NoGateway(str(problem)), "", ""
+            reason = str(problem).rstrip(".")
+            self.log.error("Keyguard: %s. Kernels start without a key until that is mended.", reason)
+            self._gateway, person, project = NoGateway(reason), "", ""
         finally:
             self._forget(self._taken)
         self._grants = Grants(
@@ -80,8 +81,7 @@ class KeyguardExtension(ExtensionApp):
         """Give the kernels' keys back and end the gateway. Jupyter ends the kernels after this."""
         if self._renewing is not None:
             self._renewing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._renewing
+            await asyncio.wait({self._renewing})
         if self._grants is not None:
             await self._grants.close()
         if self._gateway is not None:

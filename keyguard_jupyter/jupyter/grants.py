@@ -15,10 +15,10 @@ from jupyter_core.utils import ensure_async
 from ..client import Client
 from ..errors import GatewayError
 from .environment import recordable
-from .launcher import Gateway
+from .gateways import Gateway
 
 _RETRY_SECONDS = 0.2
-_FAREWELL_SECONDS = 2.0
+_MOMENT_SECONDS = 2.0
 
 
 @dataclass(slots=True)
@@ -129,25 +129,29 @@ class Grants:
             self._log.warning("Keyguard: the key of kernel %s was revoked; restart the kernel for another", kernel_id)
 
     async def close(self) -> None:
-        """Give all keys back, if the gateway takes them within two seconds: leases end the rest."""
+        """Give all keys back, if the gateway takes them in a moment: leases end the rest."""
         for kernel_id in list(self._granted):
             self._owe(kernel_id)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._pay(), _FAREWELL_SECONDS)
+        await self._pay()
+        self._owed.clear()
 
     def _owe(self, kernel_id: str) -> None:
         if grant := self._granted.pop(kernel_id, None):
             self._owed.add(grant.key_id)
 
     async def _pay(self) -> None:
+        """Revoke what is to be revoked, as far as the gateway answers in a moment: nobody's shutdown waits for it."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._revoke_owed(), _MOMENT_SECONDS)
+
+    async def _revoke_owed(self) -> None:
         for key_id in list(self._owed):
-            self._owed.discard(key_id)  # first: two tasks may be here
             try:
                 await self._ask(partial(Client.delete, path=f"/api/keys/{key_id}"), 0)
             except GatewayError as problem:
                 if problem.status == 0:
-                    self._owed.add(key_id)
                     return
+            self._owed.discard(key_id)  # last: it is still owed when this is cancelled; revoking twice does no harm
 
     async def _ask(self, question: Callable[[Client], Any], patience_seconds: float) -> Any:
         """Ask the gateway, in a thread; while it is being started, again until the patience ends."""
@@ -163,4 +167,7 @@ class Grants:
 
 
 async def _is_alive(kernel: Any) -> bool:
-    return kernel is not None and bool(await ensure_async(kernel.is_alive()))
+    try:
+        return kernel is not None and bool(await ensure_async(kernel.is_alive()))
+    except Exception:  # noqa: BLE001  a foreign kernel manager: one that cannot tell must not end the others' renewals
+        return True

@@ -10,8 +10,6 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from jupyter_core.utils import ensure_async
-
 from ..vault import Fingerprints
 from .environment import guarded_environment, notebook_path
 from .grants import Grants
@@ -56,10 +54,10 @@ class GuardedKernel:
             raise
         self.keyguard.grants.watch(self.kernel_id, self)
 
-    async def shutdown_kernel(self, *args: Any, **kw: Any) -> None:
-        """Shut the kernel down, then give back its key."""
+    async def _async_cleanup_resources(self, *args: Any, **kw: Any) -> None:
+        # every way to shut a kernel down ends here, of synchronous kernel managers too
         try:
-            await ensure_async(super().shutdown_kernel(*args, **kw))  # type: ignore[misc]
+            await super()._async_cleanup_resources(*args, **kw)  # type: ignore[misc]
         finally:
             await self.keyguard.grants.revoke(self.kernel_id)
 

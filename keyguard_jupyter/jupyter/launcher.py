@@ -1,4 +1,4 @@
-"""The gateway as this Jupyter server sees it: a child that it starts and looks after, or one that runs elsewhere."""
+"""The gateway that a Jupyter server runs itself: a child that it starts and looks after."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import Future
 from logging import Logger
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 from ..client import Client
@@ -32,84 +32,6 @@ BACK_OFF_SECONDS = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Before each further attempt; the last one from then on."""
 
 _COMMAND = (sys.executable, "-P", "-m", "keyguard_jupyter.serve", "--embedded")
-
-
-class Gateway(Protocol):
-    """What the kernels' keys need of a gateway, wherever it runs."""
-
-    patience_seconds: float
-    """How long a kernel's start may wait for it."""
-
-    @property
-    def url(self) -> str:
-        """Its root, also while it is down."""
-
-    async def client(self, patience_seconds: float) -> Client:
-        """Return a client with an admin key, as soon as the gateway listens.
-
-        Raises:
-            GatewayError: it does not listen within ``patience_seconds``, or cannot start.
-        """
-
-    def start(self) -> None:
-        """Begin to run it, if that is up to us; returns at once."""
-
-    async def stop(self) -> None:
-        """End it, if that is up to us; returns when it is gone."""
-
-
-class RemoteGateway:
-    """A gateway that runs elsewhere.
-
-    Args:
-        url: its root.
-        admin_key: makes keys there; "" when there is none, then every kernel starts without a key.
-    """
-
-    patience_seconds = 2.0
-
-    def __init__(self, url: str, admin_key: str) -> None:
-        self.url = url.rstrip("/")
-        self._admin_key = admin_key
-
-    async def client(self, patience_seconds: float) -> Client:  # noqa: ARG002  see Gateway
-        """Return a client; whether anybody listens shows when it asks."""
-        if not self._admin_key:
-            raise GatewayError(
-                f"there is no admin key for the gateway at {self.url}: set KEYGUARD_ADMIN_KEY for the Jupyter server",
-                code="not_started",
-            )
-        return Client(self.url, self._admin_key)
-
-    def start(self) -> None:
-        """Do nothing: others run it."""
-
-    async def stop(self) -> None:
-        """Do nothing: others run it."""
-
-
-class NoGateway:
-    """What stands in when the settings are unusable, so that kernels still start, and without any key.
-
-    Args:
-        reason: for the log line at each kernel's start.
-    """
-
-    patience_seconds = 0.0
-
-    def __init__(self, reason: str) -> None:
-        self.url = "http://127.0.0.1:9"  # nobody listens there, and no ordinary user can
-        self._reason = reason
-
-    async def client(self, patience_seconds: float) -> Client:  # noqa: ARG002  see Gateway
-        """Say why there is none."""
-        raise GatewayError(self._reason, code="not_started")
-
-    def start(self) -> None:
-        """Do nothing."""
-
-    async def stop(self) -> None:
-        """Do nothing."""
 
 
 class EmbeddedGateway:
@@ -145,11 +67,10 @@ class EmbeddedGateway:
         self._task = asyncio.create_task(self._look_after())
 
     async def stop(self) -> None:
-        """End the child. Returns when it is gone, after at most the sum of ``FINISH_SECONDS``."""
+        """End the child. Returns when it is gone, after at most the sum of ``FINISH_SECONDS``; never fails."""
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait({self._task})
         self._settle(GatewayError("the Jupyter server is shutting down", code="not_started"))
         if self._vault is not None:
             self._vault.close()
@@ -174,14 +95,21 @@ class EmbeddedGateway:
         while True:
             await asyncio.sleep(BACK_OFF_SECONDS[min(attempt, len(BACK_OFF_SECONDS) - 1)])
             started = time.monotonic()
-            async with _child(self._vault) as process:
-                problem = await self._introduce(process)
-                if problem is None:
-                    code = await process.wait()
-                    self._died(process.pid, code)
+            try:
+                problem = await self._run()
+            except OSError as error:
+                problem = f"its process cannot be started: {error.strerror}"
             if problem is not None:
                 self._failed(problem)
             attempt = 0 if time.monotonic() - started > STEADY_SECONDS else attempt + 1
+
+    async def _run(self) -> str | None:
+        """Run the child until it ends; return what kept it from listening, if something did."""
+        async with _child(self._vault) as process:
+            problem = await self._introduce(process)
+            if problem is None:
+                self._died(process.pid, await process.wait())
+            return problem
 
     async def _introduce(self, process: Process) -> str | None:
         """Tell a new child what it is to do, and wait until it listens; return what went wrong."""
@@ -210,7 +138,7 @@ class EmbeddedGateway:
         try:
             answer = json.loads(line)
             if "error" in answer:
-                return str(answer["error"])
+                return str(answer["error"]).rstrip(".")
             self.url = str(answer["url"]).rstrip("/")
         except (ValueError, TypeError, KeyError):
             return "it gave an answer that cannot be understood"
@@ -281,12 +209,12 @@ def _address(settings: Mapping[str, Any]) -> str:
     wildcard = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  compared, not bound
     host = wildcard.get(ip, ip)
     scheme = "https" if settings.get("certfile") else "http"
-    port = settings["port"] or free_port(host)
+    port = settings["port"] or _free_port(host)
     base_url = str(settings.get("base_url") or "").rstrip("/")
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{base_url}"
 
 
-def free_port(ip: str) -> int:
+def _free_port(ip: str) -> int:
     """Return a TCP port that nobody listens on at the moment."""
     family = socket.AF_INET6 if ":" in ip else socket.AF_INET
     with socket.socket(family) as probe:

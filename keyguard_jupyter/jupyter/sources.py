@@ -41,8 +41,7 @@ def ask_for_key(provider: str) -> bytearray:
             f'or write c.Keyguard.providers = {{"{provider}": "file:/path/to/key"}}'
         ) from None
     try:
-        os.write(tty, f"Key for {provider} (it is not shown): ".encode())
-        key = _read_unseen(tty)
+        key = _ask_unseen(tty, f"Key for {provider} (it is not shown): ")
         os.write(tty, b"\n")
     finally:
         os.close(tty)
@@ -70,24 +69,21 @@ def _variables_of(name: object, value: object) -> Iterable[str]:
     return (str(value.get("api_key_env") or ""), KEY_VARIABLES.get(str(value.get("kind", name)), ""))
 
 
-def _read_unseen(tty: int) -> bytearray:
+def _ask_unseen(tty: int, question: str) -> bytearray:
     import termios
 
     before = termios.tcgetattr(tty)
     silent = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
-    termios.tcsetattr(tty, termios.TCSAFLUSH, silent)
+    termios.tcsetattr(tty, termios.TCSAFLUSH, silent)  # before the question: who answers at once is not shown either
     buffer = bytearray(LARGEST_BYTES)
     try:
+        os.write(tty, question.encode())
         size = os.readv(tty, [buffer])
     finally:
         termios.tcsetattr(tty, termios.TCSAFLUSH, before)
-    with memoryview(buffer) as view:
-        key = bytearray(view[: _trimmed(buffer, size)])
-    wipe(buffer)
-    return key
-
-
-def _trimmed(buffer: bytearray, size: int) -> int:
     while size and buffer[size - 1] <= ord(" "):
         size -= 1
-    return size
+    with memoryview(buffer) as view:
+        key = bytearray(view[:size])
+    wipe(buffer)
+    return key

@@ -84,10 +84,13 @@ def meter(label: str, percent: int, sentence: str) -> str:
 
 
 def panel(label: str, parts: Iterable[str], *, tone: str | None = None) -> str:
-    """Wrap HTML parts as one framed group named ``label``; ``tone`` colours its left edge."""
+    """Wrap HTML parts as one framed group named ``label``; ``tone`` colours its left edge.
+
+    The classes keep MathJax away, which would read "$3.21 of $5.00" as a formula.
+    """
     edge = f"; border-left: 4px solid {TONES[tone]}" if tone else ""
     return (
-        f'<div role="group" aria-label="{escape(label)}" style="background: {BACKGROUND}; color: {FOREGROUND}; '
+        f'<div class="mathjax_ignore tex2jax_ignore" role="group" aria-label="{escape(label)}" style="background: {BACKGROUND}; color: {FOREGROUND}; '
         f"border: 1px solid {BORDER}; border-radius: 4px; padding: 0.5em 0.75em; line-height: 1.5; max-width: 60em"
         f'{edge}">'
         f"{''.join(parts)}</div>"

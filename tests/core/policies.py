@@ -66,38 +66,31 @@ days = st.sampled_from(["Mon", "Sun", "Mon-Fri", "Sat,Sun", "Fri-Mon", "Mon-Sun"
 times = st.integers(0, 23).flatmap(lambda hour: st.sampled_from([f"{hour:02}:00", f"{hour:02}:30"]))
 spans = st.tuples(days, times, times | st.just("24:00")).filter(lambda span: span[1] != span[2])
 timetables = st.lists(spans.map(lambda span: f"{span[0]} {span[1]}-{span[2]}"), min_size=1, max_size=2).map(tuple)
-hours = st.just(()) | timetables
-counts = st.none() | st.integers(1, 5)
 
 
-def _settings(**more: st.SearchStrategy[object]) -> st.SearchStrategy[Settings]:
-    return st.builds(
-        Settings,
-        total=st.none() | budgets,
-        model_limits=st.dictionaries(st.sampled_from(PATTERNS[1:]), budgets, max_size=2),
-        expires_at=st.none() | instants(),
-        requests_per_minute=counts,
-        tokens_per_minute=counts,
-        max_concurrent=counts,
-        max_output_tokens=counts,
-        hours=hours,
-        **more,
-    )
-
-
-def modest(*, rights: bool = True) -> st.SearchStrategy[Settings]:
-    """Draw settings of rights and limits alone, which refuse nothing by the time."""
-    models = st.dictionaries(st.sampled_from(PATTERNS), rules, max_size=3) if rights else st.just({})
-    total = st.none() | budgets
-    return st.builds(Settings, models=models, total=total, requests_per_minute=counts, max_output_tokens=counts)
-
-
-defaults = _settings()
-settings = _settings(
-    models=st.dictionaries(st.sampled_from(PATTERNS), rules, max_size=3),
-    active=st.sampled_from([True, True, True, False]),
-    pause=st.dictionaries(st.sampled_from(PATTERNS), st.sampled_from(["Back at noon.", "Ask ada"]), max_size=1),
+_budgets = {
+    "total": budgets,
+    "model_limits": st.dictionaries(st.sampled_from(PATTERNS[1:]), budgets, max_size=2),
+}
+_caps = dict.fromkeys(
+    ("requests_per_minute", "tokens_per_minute", "max_concurrent", "max_output_tokens"), st.integers(1, 5)
 )
+_rights = {"models": st.dictionaries(st.sampled_from(PATTERNS), rules, max_size=3)}
+_times = {"expires_at": instants(), "hours": timetables}
+_stops = {
+    "active": st.sampled_from([True, True, False]),
+    "pause": st.dictionaries(st.sampled_from(PATTERNS), st.sampled_from(["Back at noon.", "Ask ada"]), max_size=1),
+}
+
+
+def _settings(*fields: dict[str, st.SearchStrategy[object]]) -> st.SearchStrategy[Settings]:
+    optional = {name: strategy for some in fields for name, strategy in some.items()}
+    return st.fixed_dictionaries({}, optional=optional).map(lambda values: Settings(**values))
+
+
+rights = _settings(_rights)
+settings = _settings(_rights, _budgets, _caps, _times, _stops)
+defaults = _settings(_budgets, _caps, _times)
 
 
 def projects(

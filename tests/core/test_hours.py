@@ -118,7 +118,7 @@ def test_timetables_that_never_meet_never_open():
 
 
 def test_a_change_more_than_a_day_away_is_not_told():
-    """The next change is looked for within a day."""
+    """The next change is looked for a day ahead, and not much further."""
     assert next_change(("Sun 10:00-12:00",), BERLIN, NOW) is None
     assert next_change(OFFICE, BERLIN, NOW) == berlin(2026, 11, 23, 18)
     assert next_change((), BERLIN, NOW) is None
@@ -129,7 +129,8 @@ def test_nothing_changes_before_the_next_change(hours, zone, now, part):
     """A timetable stays open, or closed, until the change that is told, or for a day when none is."""
     change = next_change(hours, zone, now) or now + timedelta(days=1)
     assert change > now
-    assert open_at(hours, zone, now + part * (change - now)) == open_at(hours, zone, now)
+    later = min(now + part * (change - now), change - timedelta(microseconds=1))
+    assert open_at(hours, zone, later) == open_at(hours, zone, now)
 
 
 @given(timetables, zones, instants())

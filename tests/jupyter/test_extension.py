@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import PACKAGE_HOME, Jupyter, me
+from .processes import PACKAGE_HOME, me
+from .servers import Jupyter
 
 pytestmark = pytest.mark.jupyter
 HEAVY = ("aiohttp", "sqlalchemy", "alembic", "openai", "pandas", "ipywidgets", "uvloop", "pydantic")

@@ -4,10 +4,10 @@ import logging
 
 import pytest
 
+from keyguard_jupyter.jupyter.gateways import RemoteGateway
 from keyguard_jupyter.jupyter.grants import Grants
-from keyguard_jupyter.jupyter.launcher import RemoteGateway
 
-from .conftest import Standalone, me
+from .processes import Standalone, me
 
 pytestmark = pytest.mark.jupyter
 LOG = logging.getLogger("test")
@@ -68,6 +68,20 @@ async def test_the_dead_are_not_renewed(gateway: RemoteGateway, standalone: Stan
     del kernels[0], kernel
     await grants.renew()
     assert me(env(standalone, keys[0])) == 401
+
+
+async def test_one_that_cannot_tell_does_not_harm_others(gateway: RemoteGateway, standalone: Standalone) -> None:
+    """A kernel manager that fails when it is asked keeps its key, and the renewal goes on."""
+
+    class Failing:
+        def is_alive(self) -> bool:
+            raise RuntimeError("no idea")
+
+    grants, failing = grants_of(gateway), Failing()
+    key = await grants.issue("k1", None)
+    grants.watch("k1", failing)
+    await grants.renew()
+    assert me(env(standalone, key))["key"]
 
 
 async def test_a_key_that_the_host_revoked_stays_so(

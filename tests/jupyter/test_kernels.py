@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from .conftest import Jupyter, me, wait_until
+from .processes import me, wait_until
+from .servers import Jupyter
 
 pytestmark = pytest.mark.jupyter
 
@@ -188,6 +189,21 @@ def test_terminals_have_no_key(jupyter: Jupyter, canary: str) -> None:
     env = shells[0].environ()
     assert env["JUPYTER_SERVER_URL"]
     assert canary not in json.dumps(env)
+
+
+def test_synchronous_kernel_managers_are_guarded(start_jupyter) -> None:
+    """Kernel managers of another kind than Jupyter's own keep their behaviour, and their kernels have keys."""
+    kind = "jupyter_client.ioloop.IOLoopKernelManager"
+    server = start_jupyter({"MappingKernelManager": {"kernel_manager_class": kind}}).ready()
+    server.gateway()
+    kernel = server.notebook()
+    before = kernel.env()
+    assert me(before)["key"]
+    kernel.restart()
+    after = kernel.env()
+    assert me(after)["key"]
+    kernel.shut_down()
+    assert [me(before), me(after)] == [401, 401]
 
 
 def test_leases_are_renewed_and_end(start_jupyter) -> None:

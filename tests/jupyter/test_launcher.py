@@ -7,7 +7,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from .conftest import Jupyter, is_running, me, wait_until
+from .processes import is_running, me, wait_until
+from .servers import Jupyter
 
 pytestmark = pytest.mark.jupyter
 
@@ -82,6 +83,22 @@ def test_no_gateway_outlives_its_server(start_jupyter, number: signal.Signals) -
     server.stop(number)
     wait_until(lambda: not is_running(gateway), 5)
     wait_until(lambda: not any(is_running(child.pid) for child in children))
+
+
+def test_a_gateway_that_is_still_starting_does_not_outlive_its_server(start_jupyter) -> None:
+    """A server that is killed while its gateway starts takes it along."""
+    server = start_jupyter()
+    server.log.wait_for("is running at")
+    children: list[psutil.Process] = []
+
+    def has_started() -> bool:
+        found = psutil.Process(server.process.pid).children()
+        children[:] = [child for child in found if "keyguard_jupyter.serve" in child.cmdline()]
+        return bool(children)
+
+    wait_until(has_started)
+    server.process.kill()
+    wait_until(lambda: not is_running(children[0].pid), 5)
 
 
 def test_an_orderly_stop_revokes(start_jupyter, standalone) -> None:

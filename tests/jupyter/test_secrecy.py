@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Jupyter, memory_has
+from .processes import memory_has
+from .servers import Jupyter
 
 pytestmark = pytest.mark.jupyter
 TAKES_THE_TERMINAL = (

@@ -8,7 +8,7 @@ import pytest
 from keyguard_jupyter.core.providers import KeySource
 from keyguard_jupyter.jupyter.sources import describe, variables_named
 
-from .conftest import PACKAGE_HOME
+from .processes import PACKAGE_HOME
 
 
 @pytest.mark.parametrize(

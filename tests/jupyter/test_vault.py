@@ -13,7 +13,7 @@ import pytest
 from keyguard_jupyter.errors import ConfigurationError
 from keyguard_jupyter.vault import LARGEST_BYTES, Fingerprints, Vault, take, take_and_put_back, wipe
 
-from .conftest import PACKAGE_HOME, memory_has
+from .processes import PACKAGE_HOME, memory_has
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ HOSTILE = st.text() | st.sampled_from(
     ]
 )
 ATTRIBUTES = {
+    "class",
     "style",
     "role",
     "scope",
