@@ -81,8 +81,7 @@ def text(value: object, path: str) -> str:
 def choice(value: object, path: str, options: Collection[str]) -> str:
     """Read one of some words."""
     if not isinstance(value, str) or value not in options:
-        shown = f'"{value}"' if isinstance(value, str) else _kind(value)
-        raise PolicyError(path, f"write one of {', '.join(options)}, not {shown}")
+        raise PolicyError(path, f"write one of {', '.join(options)}, not {_kind(value)}")
     return value
 
 

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from keyguard_jupyter.core.changes import Change
 from keyguard_jupyter.core.document import difference, read
@@ -58,6 +58,7 @@ def test_a_project_that_goes_is_shown():
     assert [change.path for change in difference(course(), read({"projects": {}}))] == ["projects.default"]
 
 
+@settings(max_examples=50)  # two whole policies each
 @given(projects(), projects())
 def test_there_is_a_difference_exactly_between_different_policies(one, other):
     """No change is hidden, each path comes once, and the way back is the same with the sides exchanged."""

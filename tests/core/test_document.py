@@ -36,12 +36,18 @@ projects:
     hours: ["Mon-Fri 09:00-18:00"]
     pause: {"gpt-5*": "Not this week."}
     groups:
-      team: {members: [grace, ada], limits: {total: {amount: "40.00", window: month}}, person_defaults: {max_concurrent: 2}}
+      team:
+        members: [grace, ada]
+        limits: {total: {amount: "40.00", window: month}}
+        person_defaults: {max_concurrent: 2}
     people:
       ada:  {limits: {total: {amount: "5.00", window: week}}, models: {gpt-4: {access: allow}}}
       bob:  {expires_at: 2027-01-31T00:00:00Z, active: false, max_output_tokens: 1024}
       eve:
-    person_defaults: {limits: {total: {amount: "2.00", window: month}}, requests_per_minute: 60, tokens_per_minute: 9000}
+    person_defaults:
+      limits: {total: {amount: "2.00", window: month}}
+      requests_per_minute: 60
+      tokens_per_minute: 9000
 """
 
 
@@ -142,7 +148,7 @@ def test_the_settings_of_a_key_are_checked_against_what_is_known():
     """Groups are checked when they are known; local times follow the zone that is given."""
     rule = {"models": {"gpt-4": {"access": "members", "groups": ["team"]}}}
     assert read_settings(rule, "settings").models == {"gpt-4": members("team")}
-    with pytest.raises(PolicyError, match='settings.models.gpt-4.groups: there is no group "team"$'):
+    with pytest.raises(PolicyError, match=r'settings\.models\.gpt-4\.groups: there is no group "team"$'):
         read_settings(rule, "settings", groups=frozenset())
     expiry = read_settings({"expires_at": date(2027, 1, 31)}, "settings", timezone="Europe/Berlin").expires_at
     assert expiry == datetime(2027, 1, 31, 23, tzinfo=UTC)

@@ -132,7 +132,7 @@ def test_amounts_are_dollars_in_quotes_or_whole_or_disabled(value, nano):
         ("1e999999", '"1e999999" is not an amount: write dollars, like "5.00", or disabled'),
         ("NaN", '"NaN" is not an amount: write dollars, like "5.00", or disabled'),
         ("1_0", '"1_0" is not an amount: write dollars, like "5.00", or disabled'),
-        ("٥", '"٥" is not an amount: write dollars, like "5.00", or disabled'),
+        ("\u0665", '"\u0665" is not an amount: write dollars, like "5.00", or disabled'),
     ],
 )
 def test_what_is_not_an_amount_is_refused_with_what_to_write(value, problem):
