@@ -30,7 +30,7 @@ from .gate.sweep import sweep, sweep_for_ever
 from .ledger.book import Book
 from .ledger.database import Database
 from .ledger.directory import Directory
-from .ledger.recovery import Presence
+from .ledger.presence import Presence
 from .runtime import announced
 from .vault import set_nondumpable, take, take_and_put_back
 
@@ -79,7 +79,7 @@ async def run(start: Start, announce: Callable[[str], None], stop: asyncio.Event
         await sweep(database, presence.id)
         directory = Directory(database)
         await _load_policy(directory, settings, database.path.parent)
-        gate = await stack.enter_async_context(_gate(start, database, directory, presence.id))
+        gate = await stack.enter_async_context(_gate(start, database, directory, presence))
         app = build_app(gate, start.admin_key, loopback=settings.ip in _LOOPBACK, base_url=settings.base_url)
         url = await stack.enter_async_context(_listening(app, start))
         sweeper = asyncio.create_task(sweep_for_ever(database, presence.id))
@@ -102,7 +102,7 @@ def build_app(gate: Gate, admin_key: str, *, loopback: bool, base_url: str = "/"
 
 
 @contextlib.asynccontextmanager
-async def _gate(start: Start, database: Database, directory: Directory, process: str) -> AsyncIterator[Gate]:
+async def _gate(start: Start, database: Database, directory: Directory, presence: Presence) -> AsyncIterator[Gate]:
     settings = start.settings
     table = prices.load(settings.prices)
     by_name = {}
@@ -111,7 +111,7 @@ async def _gate(start: Start, database: Database, directory: Directory, process:
             key = await read_key(name, spec.source, start.handed)
             by_name[name] = Provider(spec, key, settings.provider_timeout_seconds)
             stack.push_async_callback(by_name[name].close)
-        book = Book(database.path, process)
+        book = Book(database.path, presence)
         stack.push_async_callback(book.close)
         bounds = Bounds(
             default_cap=settings.default_max_output_tokens,

@@ -70,7 +70,7 @@ class Relay:
         body = self.provider.body_for(self.ask.endpoint, self.ask.body, self.held.cap, self.caller)
         try:
             raw = write_body(body)
-            await self.book.mark_sent(self.held.call.id)
+            self.book.mark_sent(self.held.call.id)
         except KeyguardError as error:
             await self._void()
             if isinstance(error, LedgerUnavailable):

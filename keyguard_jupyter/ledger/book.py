@@ -1,36 +1,44 @@
-"""Hold, mark as sent, settle, void: the ten statements that every call costs, in the driver's own SQL.
+"""Hold, mark as sent, settle, void: the statements that every call costs, in the driver's own SQL.
 
-For every limit, at every instant: ``spent + held <= limit``, in any number of processes on one file. Each operation is
-one transaction under SQLite's write lock; a limit's room is checked by the statement that takes it.
+For every limit, at every instant: ``spent + held <= limit``, in any number of processes on one file. Everything happens
+under SQLite's write lock: what has room is looked at, and taken, by one transaction.
 
-The statements run on the event loop: a transaction takes some tens of microseconds, less than handing it to a thread.
-What may take long does not happen here: commits do not wait for the disk (:mod:`.disk` does, once for all that are
-waiting, before anything is sent), and a busy lock is waited for without blocking. So a ``kill -9`` loses nothing, and
-after a power cut every hold is there; whether it was sent may be unknown then, and it is charged (:mod:`.recovery`).
+The statements run on the event loop: they take some tens of microseconds, less than handing them to a thread. What may
+take long does not happen here: a commit does not wait for the disk (:mod:`.disk`), and a busy lock is waited for without
+blocking. What is asked for while the loop works on other things goes into one transaction together.
 """
 
 import asyncio
 import contextlib
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from ..core.limits import Limit
 from ..errors import KeyguardError, LedgerUnavailable
-from .calls import INSERT_USAGE, Call, Settlement, usage_row
+from .calls import CHARGED_IN_FULL, INSERT_USAGE, Call, Settlement, usage_row
 from .disk import Disk
+from .presence import Presence
 
 BUSY_SECONDS = 5.0
-_TAKE = "UPDATE counters SET held = held + ?1 WHERE id = ?2 AND spent + held + ?1 <= ?3 RETURNING spent + held"
-_LOOK = "SELECT spent, held FROM counters WHERE id = ?"
-_OPEN = "INSERT INTO counters (id, spent, held, ends) VALUES (?, 0, 0, ?) ON CONFLICT DO NOTHING"
-_HOLD = "INSERT INTO holds (id, process, sent, amounts, call) VALUES (?, ?, 0, ?, ?)"
-_SENT = "UPDATE holds SET sent = 1 WHERE id = ?"
-_END = "DELETE FROM holds WHERE id = ? RETURNING amounts, sent, call"
-_GIVE = "UPDATE counters SET held = held - ?, spent = spent + ? WHERE id = ?"
+BATCH_MOST = 32
+"""Operations in one transaction: so many keep the event loop for a few milliseconds at most."""
+
+_LOOK = "SELECT id, spent, held FROM counters WHERE id IN ({})"
+_TAKE = "UPDATE counters SET held = held + ? WHERE id IN ({})"
+_GIVE = "UPDATE counters SET held = held - ?, spent = spent + ? WHERE id IN ({})"
+_OPEN = "INSERT INTO counters (id, spent, held, ends) VALUES (?, 0, 0, ?)"
+_HOLD = "INSERT INTO holds (id, process, amounts, call) VALUES (?, ?, ?, ?)"
+_FIND = "SELECT amounts FROM holds WHERE id = ?"
+_END = "DELETE FROM holds WHERE id = ?"
 _REVISION = "SELECT value FROM state WHERE name = 'revision'"
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class NoRoom(KeyguardError):
@@ -68,19 +76,23 @@ class Amount:
     amount: int
 
 
+Work = Callable[[sqlite3.Connection, int], Any]
+"""What is done within a transaction, given the revision. It raises a KeyguardError before it writes anything, or not."""
+
+
 class Book:
     """The hot part of the ledger: one connection, used from one event loop.
 
     Args:
         path: the database file, migrated already.
-        process: the id under which this process's holds are found if it dies.
+        presence: under whose id this process's holds are found if it dies.
 
     Raises:
         LedgerUnavailable: (all operations) the database did not answer; nothing was written.
     """
 
-    def __init__(self, path: Path, process: str) -> None:
-        self.process = process
+    def __init__(self, path: Path, presence: Presence) -> None:
+        self._presence = presence
         try:
             self._db = sqlite3.connect(path, timeout=0, isolation_level=None, cached_statements=64)
             self._db.execute("PRAGMA synchronous=NORMAL")
@@ -88,9 +100,14 @@ class Book:
         except sqlite3.Error as error:
             raise LedgerUnavailable(f"The ledger did not open: {error}") from error
         self._disk = Disk(path)
+        self._jobs: deque[tuple[Work, asyncio.Future[Any]]] = deque()
+        self._scheduled = False
+        self._deadline: float | None = None
 
     async def close(self) -> None:
         """Close the connection; what was committed is on disk then."""
+        while self._jobs:
+            await asyncio.sleep(0.001)
         await self._disk.close()
         self._db.close()
 
@@ -99,14 +116,14 @@ class Book:
         try:
             return int(self._db.execute(_REVISION).fetchone()[0])
         except (sqlite3.Error, TypeError) as error:
-            raise LedgerUnavailable(f"The ledger did not answer: {error}") from error
+            raise _unavailable(error) from error
 
     async def hold(self, call: Call, amounts: Sequence[Amount], revision: int) -> int | None:
-        """Hold money (and other limited things) for a call, durably.
+        """Hold money (and other limited things) for a call: from all limits, or from none.
 
         Args:
             call: the call, with its worst case.
-            amounts: what to take from which limit, in an order that is the same for all calls.
+            amounts: what to take from which limit.
             revision: the revision on which the decision was taken.
 
         Returns:
@@ -117,23 +134,32 @@ class Book:
             Unopened: a limit's counter does not exist yet.
             Stale: something changed since ``revision``.
         """
-        rests = []
-        async with self._transaction() as db:
-            if int(db.execute(_REVISION).fetchone()[0]) != revision:
-                raise Stale
-            for taken in amounts:
-                rest = _take(db, taken)
-                if taken.limit.unit == "usd":
-                    rests.append(rest)
-            rows = [(taken.limit.counter, taken.limit.unit, taken.amount) for taken in amounts]
-            db.execute(_HOLD, (call.id, self.process, json.dumps(rows, separators=(",", ":")), call.dumps()))
-        await self._disk.flush()
-        return min(rests, default=None)
+        taken = _encode([(taken.limit.counter, taken.limit.unit, taken.amount) for taken in amounts])
+        row = (call.id, self._presence.id, taken, call.dumps())
 
-    async def mark_sent(self, call_id: str) -> None:
+        def work(db: sqlite3.Connection, now: int) -> int | None:
+            if self._disk.problem is not None:
+                raise LedgerUnavailable(f"The ledger's disk did not answer: {self._disk.problem}")
+            if now != revision:
+                raise Stale
+            left = _take(db, amounts)
+            db.execute(_HOLD, row)
+            return left
+
+        answer = self._submit(work)
+        try:
+            return await answer  # type: ignore[no-any-return]
+        except asyncio.CancelledError:
+            if answer.done() and not answer.cancelled() and answer.exception() is None:
+                self._submit(lambda db, _now: _release(db, call.id))  # held, and nobody will ever know
+            raise
+
+    def mark_sent(self, call_id: str) -> None:
         """Record that the next thing that happens is the first byte to the provider."""
-        async with self._transaction() as db:
-            db.execute(_SENT, (call_id,))
+        try:
+            self._presence.mark_sent(call_id)
+        except OSError as error:
+            raise _unavailable(error) from error
 
     async def settle(self, call: Call, end: Settlement) -> bool:
         """Release the hold and record what the call came to; once, whoever comes first.
@@ -141,15 +167,20 @@ class Book:
         Returns:
             Whether the hold was still open.
         """
-        async with self._transaction() as db:
-            row = db.execute(_END, (call.id,)).fetchone()
-            if row is None:
+        row = usage_row(call, end)
+
+        def work(db: sqlite3.Connection, _now: int) -> bool:
+            found = db.execute(_FIND, (call.id,)).fetchone()
+            if found is None:
                 return False
-            spent = {"usd": end.cost, "requests": 1, "tokens": end.usage.total, "concurrent": 0}
-            for counter, unit, amount in json.loads(row[0]):
-                db.execute(_GIVE, (amount, spent[unit], counter))
-            db.execute(INSERT_USAGE, usage_row(call, end))
-        return True
+            _give(db, found[0], end)
+            db.execute(_END, (call.id,))
+            db.execute(INSERT_USAGE, row)
+            return True
+
+        done: bool = await asyncio.shield(self._submit(work))
+        self._presence.forget(call.id)
+        return done
 
     async def void(self, call_id: str) -> bool:
         """Release the hold of a call that cost nothing because it never reached a provider.
@@ -157,61 +188,123 @@ class Book:
         Returns:
             Whether the hold was still open.
         """
-        async with self._transaction() as db:
-            row = db.execute(_END, (call_id,)).fetchone()
-            if row is None:
-                return False
-            for counter, _unit, amount in json.loads(row[0]):
-                db.execute(_GIVE, (amount, 0, counter))
-        return True
+        done: bool = await asyncio.shield(self._submit(lambda db, _now: _release(db, call_id)))
+        self._presence.forget(call_id)
+        return done
 
-    @contextlib.asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[sqlite3.Connection]:
-        await self._begin()
-        try:
-            yield self._db
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            self._roll_back()
-            raise LedgerUnavailable(f"The ledger did not answer: {error}") from error
-        except BaseException:
-            self._roll_back()
-            raise
+    # --- transactions -------------------------------------------------------------------------------------------
 
-    async def _begin(self) -> None:
+    def _submit(self, work: Work) -> "asyncio.Future[Any]":
         loop = asyncio.get_running_loop()
-        deadline, pause = loop.time() + BUSY_SECONDS, 0.0002
-        while True:
-            try:
-                self._db.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or loop.time() > deadline:
-                    raise LedgerUnavailable(f"The ledger did not answer: {error}") from error
-            except sqlite3.Error as error:
-                raise LedgerUnavailable(f"The ledger did not answer: {error}") from error
-            else:
+        answer = loop.create_future()
+        self._jobs.append((work, answer))
+        if not self._scheduled:
+            self._scheduled = True
+            loop.call_soon(self._run)
+        return answer
+
+    def _run(self) -> None:
+        """Do what was asked for, in one transaction."""
+        loop = asyncio.get_running_loop()
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            self._deadline = self._deadline or loop.time() + BUSY_SECONDS
+            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY and loop.time() < self._deadline:
+                loop.call_later(0.001, self._run)  # another process, or a change of the policy, has the lock
                 return
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, 0.02)
+            jobs, self._jobs = list(self._jobs), deque()
+            self._fail(jobs, error)
+        else:
+            jobs = [self._jobs.popleft() for _ in range(min(BATCH_MOST, len(self._jobs)))]
+            self._do(jobs)
+        self._deadline = None
+        self._scheduled = bool(self._jobs)
+        if self._jobs:
+            loop.call_soon(self._run)
 
-    def _roll_back(self) -> None:
-        with contextlib.suppress(sqlite3.Error):
-            self._db.execute("ROLLBACK")
+    def _do(self, jobs: "list[tuple[Work, asyncio.Future[Any]]]") -> None:
+        db, done = self._db, []
+        try:
+            revision = int(db.execute(_REVISION).fetchone()[0])
+            for work, answer in jobs:
+                if answer.cancelled():
+                    continue
+                try:
+                    done.append((answer, work(db, revision), None))
+                except KeyguardError as error:
+                    done.append((answer, None, error))
+            db.execute("COMMIT")
+        except (sqlite3.Error, TypeError) as error:
+            with contextlib.suppress(sqlite3.Error):
+                db.execute("ROLLBACK")
+            self._fail(jobs, error)
+            return
+        self._disk.touch()
+        for answer, result, refusal in done:
+            if refusal is None:
+                answer.set_result(result)
+            else:
+                answer.set_exception(refusal)
+
+    def _fail(self, jobs: "list[tuple[Work, asyncio.Future[Any]]]", error: Exception) -> None:
+        for _work, answer in jobs:
+            if not answer.cancelled():
+                answer.set_exception(_unavailable(error))
 
 
-def _take(db: sqlite3.Connection, taken: Amount) -> int:
-    limit = taken.limit
-    row = db.execute(_TAKE, (taken.amount, limit.counter, limit.amount)).fetchone()
-    if row is None:
-        found = db.execute(_LOOK, (limit.counter,)).fetchone()
-        if found is None and limit.unit == "usd":
-            raise Unopened(limit)
-        if found is None:
-            # Counts per minute, and of calls in flight, have no history to start from.
-            ends = None if limit.resets_at is None else int(limit.resets_at.timestamp() * 1000)
-            db.execute(_OPEN, (limit.counter, ends))
-            row = db.execute(_TAKE, (taken.amount, limit.counter, limit.amount)).fetchone()
-            found = (0, 0)
+@cache
+def _many(statement: str, count: int) -> str:
+    return statement.format(", ".join("?" * count))
+
+
+def _take(db: sqlite3.Connection, amounts: Sequence[Amount]) -> int | None:
+    ids = [taken.limit.counter for taken in amounts]
+    found = {row[0]: row for row in db.execute(_many(_LOOK, len(ids)), ids)}
+    rests, sizes, new = [], defaultdict(list), []
+    for taken in amounts:
+        limit = taken.limit
+        row = found.get(limit.counter)
         if row is None:
-            raise NoRoom(limit, *found)
-    return limit.amount - int(row[0])
+            if limit.unit == "usd":
+                raise Unopened(limit)
+            new.append(limit)  # counts per minute, and of calls in flight, have no history to start from
+            row = (limit.counter, 0, 0)
+        rest = limit.amount - row[1] - row[2] - taken.amount
+        if rest < 0:
+            raise NoRoom(limit, row[1], row[2])
+        if limit.unit == "usd":
+            rests.append(rest)
+        sizes[taken.amount].append(limit.counter)
+    for limit in new:
+        ends = None if limit.resets_at is None else int(limit.resets_at.timestamp() * 1000)
+        db.execute(_OPEN, (limit.counter, ends))
+    for amount, names in sizes.items():
+        db.execute(_many(_TAKE, len(names)), (amount, *names))
+    return min(rests, default=None)
+
+
+def _give(db: sqlite3.Connection, taken: str, end: Settlement) -> None:
+    """Turn what a hold took into what the call came to."""
+    unknown = end.outcome in CHARGED_IN_FULL
+    changes = defaultdict(list)
+    for counter, unit, amount in json.loads(taken):
+        tokens = amount if unknown else end.usage.total
+        spent = {"usd": end.cost, "requests": amount, "tokens": tokens, "concurrent": 0}[unit]
+        changes[amount, spent].append(counter)
+    for change, names in changes.items():
+        db.execute(_many(_GIVE, len(names)), (*change, *names))
+
+
+def _release(db: sqlite3.Connection, call_id: str) -> bool:
+    found = db.execute(_FIND, (call_id,)).fetchone()
+    if found is None:
+        return False
+    for counter, _unit, amount in json.loads(found[0]):
+        db.execute(_many(_GIVE, 1), (amount, 0, counter))
+    db.execute(_END, (call_id,))
+    return True
+
+
+def _unavailable(error: Exception) -> LedgerUnavailable:
+    return LedgerUnavailable(f"The ledger did not answer: {error}")

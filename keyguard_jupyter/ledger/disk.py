@@ -1,77 +1,92 @@
-"""Waits until what was committed is on the disk, once for everybody who is waiting.
+"""Brings what was committed to the disk, in the background.
 
-SQLite's ``synchronous=FULL`` does the same within each commit, one after the other, with the write lock held. Here the
-commits themselves do not wait, so others go on; :meth:`Disk.flush` then brings the write-ahead log to the disk in a
-thread. The log's frames carry checksums, so what the disk has of it is what counts after a power cut.
+SQLite's ``synchronous=FULL`` waits for the disk within each commit, with the write lock held and everybody waiting. Here
+commits do not wait: they survive the death of the process (``kill -9`` included), and a thread brings the write-ahead
+log to the disk at most :data:`FLUSH_SECONDS` later. So a power cut may lose that much, and no more; the log's frames carry
+checksums, and what the disk has of them is what counts afterwards.
 """
 
 import asyncio
 import contextlib
+import logging
 import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ..errors import LedgerUnavailable
+log = logging.getLogger("keyguard.ledger")
 
-CHECKPOINT_FLUSHES = 512
+FLUSH_SECONDS = 0.01
+"""How long a commit may wait until it is brought to the disk."""
+RETRY_SECONDS = 1.0
+CHECKPOINT_FLUSHES = 256
 """After how many flushes the log's contents are moved into the database file."""
 
 _sync_data = getattr(os, "fdatasync", os.fsync)  # macOS has only the latter
 
 
 class Disk:
-    """The write-ahead log of one database, and the thread that waits for it."""
+    """The write-ahead log of one database, and the thread that brings it to the disk.
+
+    Attributes:
+        problem: why the disk cannot be written to; None while it can. Nothing should be held meanwhile.
+    """
 
     def __init__(self, path: Path) -> None:
+        self.problem: str | None = None
         self._path = path
         self._log = path.with_name(path.name + "-wal")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="keyguard-disk")
-        self._mover = ThreadPoolExecutor(1, thread_name_prefix="keyguard-checkpoint")
-        self._flushes = 0
         self._file: int | None = None
         self._connection: sqlite3.Connection | None = None
-        self._running: asyncio.Future[None] | None = None
-        self._next: asyncio.Future[None] | None = None
+        self._flushes = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._running = False
+        self._again = False
 
-    async def flush(self) -> None:
-        """Return when everything committed before this call is on the disk.
+    def touch(self) -> None:
+        """Take note that something was committed."""
+        if self._running:
+            self._again = True
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._start)
 
-        Raises:
-            LedgerUnavailable: the disk refused.
-        """
+    async def close(self) -> None:
+        """Bring everything to the disk, and end the thread."""
+        if self._timer is not None:
+            self._timer.cancel()
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._finish)
+        self._thread.shutdown()
+
+    def _start(self) -> None:
         loop = asyncio.get_running_loop()
-        if self._running is None:
-            self._running = loop.create_future()
-            self._start(loop, self._running)
-            await asyncio.shield(self._running)
+        self._timer, self._running, self._again = None, True, False
+        loop.run_in_executor(self._thread, self._flush).add_done_callback(self._done)
+
+    def _done(self, work: "asyncio.Future[None]") -> None:
+        self._running = False
+        if work.cancelled():
             return
-        # The flush that runs may have begun before our commit: the next one counts.
-        if self._next is None:
-            self._next = loop.create_future()
-        await asyncio.shield(self._next)
+        error = work.exception()
+        if error is not None and self.problem is None:
+            log.error("the ledger's disk does not take what is written to it: %s", error)
+        self.problem = None if error is None else str(error)
+        if error is not None:
+            self._timer = asyncio.get_running_loop().call_later(RETRY_SECONDS, self._start)
+        elif self._again:
+            self.touch()
 
-    def _start(self, loop: asyncio.AbstractEventLoop, waiting: "asyncio.Future[None]") -> None:
-        def done(work: "asyncio.Future[None]") -> None:
-            error = None if work.cancelled() else work.exception()
-            self._running, self._next = self._next, None
-            if self._running is not None:
-                self._start(loop, self._running)
-            if not waiting.done():
-                if error is None:
-                    waiting.set_result(None)
-                else:
-                    waiting.set_exception(LedgerUnavailable(f"The ledger's disk did not answer: {error}"))
-                    waiting.exception()  # if nobody waits any more, nobody need hear of it
+    # --- in the thread ------------------------------------------------------------------------------------------
 
-        loop.run_in_executor(self._thread, self._sync).add_done_callback(done)
+    def _flush(self) -> None:
+        self._sync()
+        self._flushes += 1
+        if self._flushes % CHECKPOINT_FLUSHES == 0:
+            self._checkpoint()
 
     def _sync(self) -> None:
         with contextlib.suppress(FileNotFoundError):  # no log: everything is in the database file already
             _sync_data(self._open())
-        self._flushes += 1
-        if self._flushes % CHECKPOINT_FLUSHES == 0:
-            self._mover.submit(self._checkpoint)
 
     def _open(self) -> int:
         """Return the log's descriptor; it is opened anew when SQLite has replaced the file."""
@@ -91,16 +106,9 @@ class Disk:
         with contextlib.suppress(sqlite3.OperationalError):
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
-    async def close(self) -> None:
-        """Flush, and end the thread."""
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._thread, self._close)
-        self._thread.shutdown()
-
-    def _close(self) -> None:
+    def _finish(self) -> None:
         with contextlib.suppress(OSError):
             self._sync()
-        self._mover.shutdown()
         if self._file is not None:
             os.close(self._file)
         if self._connection is not None:

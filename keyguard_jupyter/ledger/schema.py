@@ -65,7 +65,6 @@ holds = Table(
     metadata,
     Column("id", String, primary_key=True),
     Column("process", String, nullable=False),
-    Column("sent", Integer, nullable=False, comment="1 from just before the first byte went to the provider"),
     Column("amounts", Text, nullable=False, comment="[[counter, unit, amount], …] (JSON)"),
     Column("call", Text, nullable=False, comment="who asked for what (JSON)"),
     sqlite_with_rowid=False,
@@ -113,6 +112,5 @@ usage = Table(
     Column("duration_ms", Integer),
     Column("outcome", String, nullable=False),
     Index("usage_by_person", "project", "person", "at"),
-    Index("usage_by_time", "project", "at"),
     comment="One row per call that was charged, or that a provider answered.",
 )

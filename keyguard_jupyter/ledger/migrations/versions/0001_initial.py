@@ -57,7 +57,6 @@ def upgrade() -> None:
         "holds",
         sa.Column("id", sa.String, primary_key=True),
         sa.Column("process", sa.String, nullable=False),
-        sa.Column("sent", sa.Integer, nullable=False),
         sa.Column("amounts", sa.Text, nullable=False),
         sa.Column("call", sa.Text, nullable=False),
         sqlite_with_rowid=False,
@@ -101,4 +100,3 @@ def upgrade() -> None:
         sa.Column("outcome", sa.String, nullable=False),
     )
     op.create_index("usage_by_person", "usage", ["project", "person", "at"])
-    op.create_index("usage_by_time", "usage", ["project", "at"])
