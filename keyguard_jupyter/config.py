@@ -1,5 +1,6 @@
 """The settings, shared by every way of running: class ``Keyguard`` in Jupyter's configuration files."""
 
+import contextlib
 import getpass
 import os
 from pathlib import Path
@@ -73,7 +74,9 @@ class Keyguard(Configurable):
 
     @default("person")
     def _default_person(self) -> str:
-        return os.environ.get("JUPYTERHUB_USER") or getpass.getuser()
+        with contextlib.suppress(KeyError, OSError):  # an account without a name, as in some containers
+            return os.environ.get("JUPYTERHUB_USER") or getpass.getuser()
+        return str(os.getuid())
 
     def specs(self) -> dict[str, ProviderSpec]:
         """Return the providers, checked.

@@ -5,13 +5,16 @@ nine billion dollars. At the edges (files, HTTP, screens) amounts are decimal st
 is not 0.3 there, and a limit of $0.30 must admit three calls of $0.10.
 """
 
-from decimal import Decimal, InvalidOperation
+import re
+from decimal import Decimal, InvalidOperation, Overflow
 
 from .errors import MoneyError
 
 NANO = 1_000_000_000
 LARGEST = 9_000_000_000 * NANO
 CENT = NANO // 100
+
+_DECIMAL = re.compile(r"[+-]?\d{1,20}(\.\d{1,20})?", re.ASCII)
 
 
 def parse(amount: str | int | Decimal) -> int:
@@ -25,9 +28,11 @@ def parse(amount: str | int | Decimal) -> int:
     """
     if isinstance(amount, bool | float) or not isinstance(amount, str | int | Decimal):
         raise MoneyError(f'{amount!r} is not an amount: write dollars as a string, like "5.00"')
+    if isinstance(amount, str) and not _DECIMAL.fullmatch(amount.strip()):
+        raise MoneyError(f'{amount[:40]!r} is not an amount: write dollars as a string, like "5.00"')
     try:
         nano = Decimal(amount.strip() if isinstance(amount, str) else amount) * NANO
-    except InvalidOperation:
+    except (InvalidOperation, Overflow):
         raise MoneyError(f'{amount!r} is not an amount: write dollars as a string, like "5.00"') from None
     if not nano.is_finite() or nano < 0 or nano > LARGEST:
         raise MoneyError(f"{amount!r} is out of range: amounts lie between 0 and 9,000,000,000 dollars")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -84,6 +85,8 @@ async def run(start: Start, announce: Callable[[str], None], stop: asyncio.Event
         url = await stack.enter_async_context(_listening(app, start))
         sweeper = asyncio.create_task(sweep_for_ever(database, presence.id))
         stack.callback(sweeper.cancel)
+        gc.collect()
+        gc.freeze()  # what is there now stays: the collector need not look at it again and again
         with announced(url, start.admin_key):
             announce(url)
             await stop.wait()

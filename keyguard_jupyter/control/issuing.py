@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core.document import read_settings
-from ..core.policy import Settings
+from ..core.policy import Project, Settings
 from ..errors import BadRequest, NotFound, PolicyError
 from ..ledger.directory import Directory, NewKey
 from .answers import read_time
@@ -45,7 +45,7 @@ def read_new_key(directory: Directory, body: Mapping[str, Any]) -> NewKey:
         label=_name(body, "label"),
         kernel_id=_name(body, "kernel_id"),
         notebook=_name(body, "notebook"),
-        settings=_settings(body),
+        settings=_settings(body, directory.projects[project]),
         expires_at=read_time(body.get("expires_at"), "expires_at"),
         lease_ms=lease,
     )
@@ -65,9 +65,11 @@ def read_lease(body: Mapping[str, Any]) -> int | None:
     return seconds * 1000
 
 
-def _settings(body: Mapping[str, Any]) -> Settings:
+def _settings(body: Mapping[str, Any], project: Project) -> Settings:
     try:
-        return read_settings(body.get("settings") or {}, "settings")
+        return read_settings(
+            body.get("settings") or {}, "settings", timezone=project.timezone, groups=frozenset(project.groups)
+        )
     except PolicyError as error:
         raise BadRequest(str(error), code="invalid_request", param=error.path) from None
 

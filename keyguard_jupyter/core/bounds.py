@@ -30,6 +30,8 @@ HIDDEN_TOKENS = 24
 HIDDEN_TOOL_TOKENS = 512
 """What a provider writes around tools and schemas (a few hundred tokens were seen)."""
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 
 def input_tokens(body: Mapping[str, object], hidden: int = HIDDEN_TOKENS) -> int:
     """Return an upper bound of the input tokens of a parsed request body, all prompts together.
@@ -39,8 +41,7 @@ def input_tokens(body: Mapping[str, object], hidden: int = HIDDEN_TOKENS) -> int
         hidden: tokens that the provider adds to every call.
     """
     read = {name: body[name] for name in READ_BY_THE_MODEL if name in body}
-    text = json.dumps(read, ensure_ascii=False, separators=(",", ":"))
-    bound = text_tokens(text) + hidden
+    bound = text_tokens(_encode(read)) + hidden
     if any(name in body for name in RENDERED_BY_THE_PROVIDER):
         bound += HIDDEN_TOOL_TOKENS
     return bound

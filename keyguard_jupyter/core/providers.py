@@ -42,8 +42,8 @@ _FIELDS = frozenset(
 class KeySource:
     """Where a provider's key comes from; never the key.
 
-    ``kind`` is ``environment`` (value: a variable's name), ``file`` (a path), ``command`` (a command line, run without a
-    shell, that prints the key), ``prompt`` (asked at start) or ``none`` (a server without keys).
+    ``kind`` is ``environment`` (value: a variable's name), ``file`` (a path), ``command`` (a command line, run without
+    a shell, that prints the key), ``prompt`` (asked at start) or ``none`` (a server without keys).
     """
 
     kind: str

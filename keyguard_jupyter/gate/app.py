@@ -37,11 +37,11 @@ def _metered(gate: Gate, endpoint: Endpoint, metrics: Metrics) -> Handler:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         calls.inc()
-        metrics.in_flight.inc()
+        metrics.in_flight += 1
         try:
             return await gate.answer(request, endpoint)
         finally:
-            metrics.in_flight.dec()
+            metrics.in_flight -= 1
 
     return handle
 

@@ -10,6 +10,7 @@ from ..ledger.directory import Directory, KeyRecord
 from .priced import Priced
 from .providers import Providers
 from .rights import plan
+from .suitable import is_served
 
 _WILDCARDS = frozenset("*?")
 
@@ -31,7 +32,7 @@ def allowed_models(
     for model in sorted(known):
         if plan(directory, project, caller, record, model, now).decision.allowed:
             priced = price_of(providers, model)
-            if priced is not None:
+            if priced is not None and is_served(priced.spec, priced.price):
                 found[model] = priced
     return found
 

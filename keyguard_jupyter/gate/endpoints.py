@@ -19,6 +19,7 @@ class Endpoint:
         prompts_field: the field that may carry several prompts.
         usage_on_request: whether a stream reports usage only when asked.
         default_model: what is meant when no model is named.
+        modes: what kinds of models, in the price table's words, it serves.
     """
 
     name: str
@@ -31,12 +32,15 @@ class Endpoint:
     streams: bool = False
     usage_on_request: bool = False
     default_model: str | None = None
+    modes: frozenset[str] = frozenset()
 
     @property
     def free(self) -> bool:
         """Whether the provider charges nothing for it."""
         return self.usage is None
 
+
+_TEXT = frozenset({"chat", "responses"})
 
 ENDPOINTS = (
     Endpoint(
@@ -45,6 +49,7 @@ ENDPOINTS = (
         fields=CHAT,
         required=("messages",),
         usage=from_chat,
+        modes=_TEXT,
         cap_fields=("max_completion_tokens", "max_tokens"),
         streams=True,
         usage_on_request=True,
@@ -55,6 +60,7 @@ ENDPOINTS = (
         fields=RESPONSES,
         required=("input",),
         usage=from_responses,
+        modes=_TEXT,
         cap_fields=("max_output_tokens",),
         streams=True,
     ),
@@ -64,6 +70,7 @@ ENDPOINTS = (
         fields=COMPLETIONS,
         required=("prompt",),
         usage=from_completions,
+        modes=frozenset({"completion"}),
         cap_fields=("max_tokens",),
         prompts_field="prompt",
         streams=True,
@@ -75,6 +82,7 @@ ENDPOINTS = (
         fields=EMBEDDINGS,
         required=("input",),
         usage=from_embeddings,
+        modes=frozenset({"embedding"}),
         prompts_field="input",
     ),
     Endpoint(

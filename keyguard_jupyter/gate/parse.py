@@ -21,7 +21,7 @@ def parse_body(raw: bytes) -> dict[str, Any]:
     if raw.count(b"{") + raw.count(b"[") > DEPTH_MOST and _depth(raw) > DEPTH_MOST:
         raise _invalid(f"The body is nested deeper than {DEPTH_MOST} levels.")
     try:
-        body = json.loads(raw.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
+        body = _decode(raw.decode())
     except UnicodeDecodeError:
         raise _invalid("The body is not UTF-8.") from None
     except (ValueError, RecursionError):
@@ -38,7 +38,7 @@ def write_body(body: dict[str, Any]) -> bytes:
         BadRequest: a string that is not Unicode text (half a surrogate pair).
     """
     try:
-        return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        return _encode(body).encode()
     except (UnicodeEncodeError, ValueError):
         raise _invalid("The body contains characters that are not Unicode text.") from None
 
@@ -79,6 +79,11 @@ def _depth(raw: bytes) -> int:
         elif byte in b"}]":
             depth -= 1
     return deepest
+
+
+# Made once: the library makes a new one for every call with options.
+_decode = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite).decode
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 def _invalid(message: str) -> BadRequest:

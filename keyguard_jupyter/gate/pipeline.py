@@ -27,6 +27,7 @@ from .providers import Provider, Providers
 from .relay import Relay
 from .reserve import Held, Reservation, Waiting
 from .rights import Plan, check_allowed, plan
+from .suitable import check_suitable
 
 CHANGES_MOST = 20
 """How often the policy may change under a waiting call before it is told to try again."""
@@ -123,6 +124,7 @@ class Gate:
         if provider is None:
             raise self._no_provider(endpoint, model)
         priced = self._price(endpoint, provider, model)
+        check_suitable(endpoint, provider.spec, priced.price)
         ask = read_ask(endpoint, body, provider.spec, priced.price, self.bounds.choices)
         return Prepared(caller, project, decided, ask, provider, priced, self.directory.revision)
 

@@ -13,6 +13,8 @@ from urllib.parse import quote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
 
 from ..core.people import Caller
 from ..core.prices import PriceTable
@@ -26,6 +28,7 @@ IDLE_SECONDS = 15.0
 being closed. Such a call would have to be charged, because nobody could know that it was not served."""
 COMMAND_SECONDS = 60.0
 REMOVED = b"[removed]"
+ROUTES_MOST = 10_000
 
 
 class Unsent(ProviderFailed):
@@ -58,7 +61,8 @@ class Provider:
             auto_decompress=True,
             read_bufsize=2**18,
         )
-        self._headers = self._fixed_headers()
+        self._headers = CIMultiDict(self._fixed_headers())
+        self._urls: dict[tuple[str, str], URL] = {}
 
     def __repr__(self) -> str:
         """Describe the provider without its key."""
@@ -83,7 +87,7 @@ class Provider:
             Unsent: no connection could be made.
             aiohttp.ClientError, TimeoutError: the connection broke, and nobody knows what was done with the call.
         """
-        url = self._url(endpoint, model)
+        url = self._urls.get((endpoint.name, model)) or self._prepare_url(endpoint, model)
         try:
             return await self._session.post(
                 url, data=body, headers=self._headers, allow_redirects=False, proxy=self._proxy
@@ -103,12 +107,15 @@ class Provider:
         """Close all connections."""
         await self._session.close()
 
-    def _url(self, endpoint: Endpoint, model: str) -> str:
-        base = self.spec.base_url
+    def _prepare_url(self, endpoint: Endpoint, model: str) -> URL:
+        text = self.spec.base_url + endpoint.path
         if self.spec.kind == "azure":
-            deployment = quote(model, safe="")
-            return f"{base}/openai/deployments/{deployment}{endpoint.path}?api-version={quote(self.spec.api_version)}"
-        return base + endpoint.path
+            where = f"/openai/deployments/{quote(model, safe='')}{endpoint.path}"
+            text = f"{self.spec.base_url}{where}?api-version={quote(self.spec.api_version)}"
+        if len(self._urls) > ROUTES_MOST:
+            self._urls.clear()
+        url = self._urls[endpoint.name, model] = URL(text, encoded=True)
+        return url
 
     def _cap_field(self, endpoint: Endpoint, named: str | None) -> str:
         if endpoint.name != "chat":
@@ -154,7 +161,7 @@ class Providers:
     def route(self, model: str) -> Provider | None:
         """Return the provider of an exact model id: the one that names it, else the first that has a price for it."""
         if model not in self._routes:
-            if len(self._routes) > 10_000:  # callers choose the names
+            if len(self._routes) > ROUTES_MOST:  # callers choose the names
                 self._routes.clear()
             self._routes[model] = self._find(model)
         return self._routes[model]

@@ -238,6 +238,8 @@ class _Reader:
 
 
 async def _read(answer: aiohttp.ClientResponse) -> bytes:
+    if answer.content_length is not None and answer.content_length <= ANSWER_BYTES_MOST:
+        return await answer.read()
     raw = bytearray()
     async for chunk in answer.content.iter_any():
         raw += chunk

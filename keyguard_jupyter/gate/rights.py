@@ -9,6 +9,8 @@ from ..core.policy import Decision, Project, decide, limits_for, output_cap_for,
 from ..errors import Forbidden, Unauthorized
 from ..ledger.directory import Directory, KeyRecord
 
+MEMO_MOST = 50_000
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -44,6 +46,8 @@ def check_allowed(decision: Decision) -> None:
 def plan(directory: Directory, project: Project, caller: Caller, record: KeyRecord, model: str, now: datetime) -> Plan:
     """Return what the policy says; the same answer is remembered until it may change."""
     memo = directory.memo
+    if len(memo) > MEMO_MOST:  # callers choose the names of models
+        memo.clear()
     found: Plan | None = memo.get((record.id, model))
     if found is None or found.until <= now:
         found = memo[(record.id, model)] = Plan(

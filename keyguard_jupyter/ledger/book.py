@@ -3,9 +3,9 @@
 For every limit, at every instant: ``spent + held <= limit``, in any number of processes on one file. Everything happens
 under SQLite's write lock: what has room is looked at, and taken, by one transaction.
 
-The statements run on the event loop: they take some tens of microseconds, less than handing them to a thread. What may
-take long does not happen here: a commit does not wait for the disk (:mod:`.disk`), and a busy lock is waited for without
-blocking. What is asked for while the loop works on other things goes into one transaction together.
+The statements run on the event loop: they take some tens of microseconds, less than handing them to a thread. What
+may take long does not happen here: a commit does not wait for the disk (:mod:`.disk`), and a busy lock is waited for
+without blocking. What is asked for while the loop works on other things goes into one transaction together.
 """
 
 import asyncio
@@ -26,6 +26,9 @@ from .disk import Disk
 from .presence import Presence
 
 BUSY_SECONDS = 5.0
+"""How long to wait for others who write, before a hold is refused."""
+BUSY_PAUSE_SECONDS = 0.001
+LATER_SECONDS = 0.25
 BATCH_MOST = 32
 """Operations in one transaction: so many keep the event loop for a few milliseconds at most."""
 
@@ -77,7 +80,14 @@ class Amount:
 
 
 Work = Callable[[sqlite3.Connection, int], Any]
-"""What is done within a transaction, given the revision. It raises a KeyguardError before it writes anything, or not."""
+"""What is done within a transaction, given the revision. It raises a KeyguardError before it writes, or not at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    work: Work
+    answer: "asyncio.Future[Any]"
+    sure: bool
 
 
 class Book:
@@ -100,14 +110,15 @@ class Book:
         except sqlite3.Error as error:
             raise LedgerUnavailable(f"The ledger did not open: {error}") from error
         self._disk = Disk(path)
-        self._jobs: deque[tuple[Work, asyncio.Future[Any]]] = deque()
+        self._jobs: deque[_Job] = deque()
         self._scheduled = False
         self._deadline: float | None = None
 
     async def close(self) -> None:
         """Close the connection; what was committed is on disk then."""
-        while self._jobs:
-            await asyncio.sleep(0.001)
+        with contextlib.suppress(LedgerUnavailable):
+            await self._submit(lambda _db, _now: None)  # after everything that was asked for before
+        self._jobs.clear()  # what could not be written is left to whoever recovers it
         await self._disk.close()
         self._db.close()
 
@@ -151,7 +162,7 @@ class Book:
             return await answer  # type: ignore[no-any-return]
         except asyncio.CancelledError:
             if answer.done() and not answer.cancelled() and answer.exception() is None:
-                self._submit(lambda db, _now: _release(db, call.id))  # held, and nobody will ever know
+                self._submit(lambda db, _now: _release(db, call.id), sure=True)  # held, and nobody would ever know
             raise
 
     def mark_sent(self, call_id: str) -> None:
@@ -166,6 +177,9 @@ class Book:
 
         Returns:
             Whether the hold was still open.
+
+        Raises:
+            LedgerUnavailable: it is not written yet; it will be, as soon as that can be done.
         """
         row = usage_row(call, end)
 
@@ -178,7 +192,7 @@ class Book:
             db.execute(INSERT_USAGE, row)
             return True
 
-        done: bool = await asyncio.shield(self._submit(work))
+        done = await self._submit_surely(work)
         self._presence.forget(call.id)
         return done
 
@@ -188,69 +202,93 @@ class Book:
         Returns:
             Whether the hold was still open.
         """
-        done: bool = await asyncio.shield(self._submit(lambda db, _now: _release(db, call_id)))
+        done = await self._submit_surely(lambda db, _now: _release(db, call_id))
         self._presence.forget(call_id)
         return done
 
     # --- transactions -------------------------------------------------------------------------------------------
 
-    def _submit(self, work: Work) -> "asyncio.Future[Any]":
-        loop = asyncio.get_running_loop()
-        answer = loop.create_future()
-        self._jobs.append((work, answer))
-        if not self._scheduled:
+    def _submit(self, work: Work, *, sure: bool = False) -> "asyncio.Future[Any]":
+        """Ask for a piece of work; what is sure is tried until it can be done, whoever waits for it."""
+        job = _Job(work, asyncio.get_running_loop().create_future(), sure)
+        self._jobs.append(job)
+        self._schedule()
+        return job.answer
+
+    async def _submit_surely(self, work: Work) -> bool:
+        answer = self._submit(work, sure=True)
+        await asyncio.wait([answer], timeout=2 * BUSY_SECONDS)
+        if not answer.done():
+            raise LedgerUnavailable("The ledger did not answer; what a call came to will be written when it does.")
+        return bool(answer.result())
+
+    def _schedule(self, seconds: float = 0.0) -> None:
+        if not self._scheduled and self._jobs:
             self._scheduled = True
-            loop.call_soon(self._run)
-        return answer
+            loop = asyncio.get_running_loop()
+            if seconds:
+                loop.call_later(seconds, self._run)
+            else:
+                loop.call_soon(self._run)
 
     def _run(self) -> None:
         """Do what was asked for, in one transaction."""
-        loop = asyncio.get_running_loop()
+        self._scheduled = False
         try:
             self._db.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
-            self._deadline = self._deadline or loop.time() + BUSY_SECONDS
-            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY and loop.time() < self._deadline:
-                loop.call_later(0.001, self._run)  # another process, or a change of the policy, has the lock
-                return
-            jobs, self._jobs = list(self._jobs), deque()
-            self._fail(jobs, error)
+            pause = self._wait_or_fail(error)
         else:
+            pause = 0.0
+            self._deadline = None
             jobs = [self._jobs.popleft() for _ in range(min(BATCH_MOST, len(self._jobs)))]
-            self._do(jobs)
-        self._deadline = None
-        self._scheduled = bool(self._jobs)
-        if self._jobs:
-            loop.call_soon(self._run)
+            try:
+                self._do(jobs)
+            except (sqlite3.Error, TypeError) as error:
+                with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back by itself
+                    self._db.execute("ROLLBACK")
+                self._fail(jobs, error)
+                pause = LATER_SECONDS
+        self._schedule(pause)
 
-    def _do(self, jobs: "list[tuple[Work, asyncio.Future[Any]]]") -> None:
-        db, done = self._db, []
-        try:
-            revision = int(db.execute(_REVISION).fetchone()[0])
-            for work, answer in jobs:
-                if answer.cancelled():
-                    continue
-                try:
-                    done.append((answer, work(db, revision), None))
-                except KeyguardError as error:
-                    done.append((answer, None, error))
-            db.execute("COMMIT")
-        except (sqlite3.Error, TypeError) as error:
-            with contextlib.suppress(sqlite3.Error):
-                db.execute("ROLLBACK")
-            self._fail(jobs, error)
-            return
+    def _wait_or_fail(self, error: sqlite3.Error) -> float:
+        """Return after how many seconds to try again, having given up on what waited for too long."""
+        now = asyncio.get_running_loop().time()
+        self._deadline = self._deadline or now + BUSY_SECONDS
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY and now < self._deadline:
+            return BUSY_PAUSE_SECONDS  # another process, or a change of the policy, has the lock
+        jobs, self._jobs, self._deadline = list(self._jobs), deque(), None
+        self._fail(jobs, error)
+        return LATER_SECONDS
+
+    def _do(self, jobs: "list[_Job]") -> None:
+        db = self._db
+        done: list[tuple[asyncio.Future[Any], Any, KeyguardError | None]] = []
+        revision = int(db.execute(_REVISION).fetchone()[0])
+        for job in jobs:
+            if job.answer.cancelled() and not job.sure:
+                continue
+            try:
+                done.append((job.answer, job.work(db, revision), None))
+            except KeyguardError as error:
+                done.append((job.answer, None, error))
+        db.execute("COMMIT")
         self._disk.touch()
         for answer, result, refusal in done:
+            if answer.cancelled():
+                continue
             if refusal is None:
                 answer.set_result(result)
             else:
                 answer.set_exception(refusal)
 
-    def _fail(self, jobs: "list[tuple[Work, asyncio.Future[Any]]]", error: Exception) -> None:
-        for _work, answer in jobs:
-            if not answer.cancelled():
-                answer.set_exception(_unavailable(error))
+    def _fail(self, jobs: "list[_Job]", error: Exception) -> None:
+        """Refuse what may be refused; what is sure stays, for later."""
+        for job in jobs:
+            if job.sure:
+                self._jobs.append(job)
+            elif not job.answer.cancelled():
+                job.answer.set_exception(_unavailable(error))
 
 
 @cache

@@ -1,9 +1,9 @@
 """Brings what was committed to the disk, in the background.
 
-SQLite's ``synchronous=FULL`` waits for the disk within each commit, with the write lock held and everybody waiting. Here
-commits do not wait: they survive the death of the process (``kill -9`` included), and a thread brings the write-ahead
-log to the disk at most :data:`FLUSH_SECONDS` later. So a power cut may lose that much, and no more; the log's frames carry
-checksums, and what the disk has of them is what counts afterwards.
+SQLite's ``synchronous=FULL`` waits for the disk within each commit, with the write lock held and everybody waiting.
+Here commits do not wait: they survive the death of the process (``kill -9`` included), and a thread brings the
+write-ahead log to the disk at most :data:`FLUSH_SECONDS` later. So a power cut may lose that much, and no more; the
+log's frames carry checksums, and what the disk has of them is what counts afterwards.
 """
 
 import asyncio

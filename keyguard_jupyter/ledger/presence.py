@@ -1,8 +1,8 @@
 """This process, as others see it: alive as long as it holds its lock, and which of its calls it has sent.
 
-Each process has a file of its own beside the database. The system drops the lock on it when the process ends, however it
-ends, so a lock that can be had belongs to a dead one. In the file stand the ids of the calls that were sent: they are
-written before the first byte goes out, cost one system call, and are there after a ``kill -9``.
+Each process has a file of its own beside the database. The system drops the lock on it when the process ends, however
+it ends, so a lock that can be had belongs to a dead one. In the file stand the ids of the calls that were sent: they
+are written before the first byte goes out, cost one system call, and are there after a ``kill -9``.
 """
 
 import contextlib

@@ -15,7 +15,7 @@ from .schema import counters, holds, processes, usage
 def recover(database: Database, myself: str) -> tuple[int, int]:
     """Resolve the calls that dead processes left: what was sent is charged in full, the rest is released.
 
-    After a restart of the machine, or without the process's file, nobody knows which holds were sent, so all are charged.
+    After a restart of the machine, or without the process's file, nobody knows which holds were sent: all are charged.
 
     Args:
         myself: the id of this process.

@@ -90,7 +90,8 @@ def panel(label: str, parts: Iterable[str], *, tone: str | None = None) -> str:
     """
     edge = f"; border-left: 4px solid {TONES[tone]}" if tone else ""
     return (
-        f'<div class="mathjax_ignore tex2jax_ignore" role="group" aria-label="{escape(label)}" style="background: {BACKGROUND}; color: {FOREGROUND}; '
+        f'<div class="mathjax_ignore tex2jax_ignore" role="group" aria-label="{escape(label)}" '
+        f'style="background: {BACKGROUND}; color: {FOREGROUND}; '
         f"border: 1px solid {BORDER}; border-radius: 4px; padding: 0.5em 0.75em; line-height: 1.5; max-width: 60em"
         f'{edge}">'
         f"{''.join(parts)}</div>"
