@@ -87,6 +87,7 @@ async def run(start: Start, announce: Callable[[str], None], stop: asyncio.Event
         stack.callback(sweeper.cancel)
         gc.collect()
         gc.freeze()  # what is there now stays: the collector need not look at it again and again
+        gc.set_threshold(20_000, 20, 50)
         with announced(url, start.admin_key):
             announce(url)
             await stop.wait()

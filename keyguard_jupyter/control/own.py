@@ -97,7 +97,7 @@ async def _spent(gate: Gate, caller: Caller, project: Project, now: datetime) ->
     midnight = now.astimezone(ZoneInfo(project.timezone)).replace(hour=0, minute=0, second=0, microsecond=0)
     today = int(midnight.timestamp() * 1000)
     ranges = {
-        "key": Range(project=caller.project, key_id=caller.key_id),
+        "key": Range(project=caller.project, person=caller.person, key_id=caller.key_id),
         "today": Range(project=caller.project, person=caller.person, since=today),
         "total": Range(project=caller.project, person=caller.person),
     }

@@ -4,11 +4,12 @@ import logging
 import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from ..errors import Forbidden, KeyguardError, LedgerUnavailable, NotFound, Refused, Unavailable
+from ..errors import BadRequest, Forbidden, KeyguardError, LedgerUnavailable, NotFound, Refused, Unavailable
 from .catalog import allowed_models
 from .endpoints import ENDPOINTS, Endpoint
 from .identify import identify
@@ -126,7 +127,7 @@ def refusing(metrics: Metrics, *, loopback: bool) -> Middleware:
         except Exception as error:  # noqa: BLE001  (a traceback may quote what was sent; its place may not)
             log.error("%s %s failed: %s at %s", request.method, request.path, type(error).__name__, _place(error))
             refusal = _failure()
-        metrics.refusals.labels(refusal.code if refusal.status != 400 else "invalid_request").inc()
+        metrics.refused(refusal.code)
         response = web.json_response(refusal.body(), status=refusal.status, headers=refusal.headers())
         if not request.content.at_eof():
             response.force_close()  # the rest of the body is not read
@@ -138,9 +139,13 @@ def refusing(metrics: Metrics, *, loopback: bool) -> Middleware:
 def _check_browser(request: web.Request, *, loopback: bool) -> None:
     if "Origin" in request.headers:
         raise Forbidden("Web pages may not call this gateway.", code="forbidden")
-    name = _PORT.sub("", request.headers.get("Host", ""))
-    if loopback and name not in _LOOPBACK_NAMES:
+    if loopback and not _is_loopback(request.headers.get("Host", "")):
         raise Forbidden("This gateway answers to 127.0.0.1 and localhost only.", code="forbidden")
+
+
+@lru_cache(maxsize=64)
+def _is_loopback(host: str) -> bool:
+    return _PORT.sub("", host).lower() in _LOOPBACK_NAMES
 
 
 def _routing(found: web.HTTPException, request: web.Request) -> Refused:
@@ -150,6 +155,8 @@ def _routing(found: web.HTTPException, request: web.Request) -> Refused:
             "responses, completions, embeddings and moderations, and lists your models.",
             code="unknown_url",
         )
+    if 400 <= found.status < 500:
+        return BadRequest(f"The request is not understood: {found.reason}.", code="invalid_request")
     return _failure()
 
 

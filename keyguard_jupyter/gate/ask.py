@@ -1,18 +1,23 @@
 """What a caller asks for: the checked body, and what bounds its cost."""
 
+import json
+import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.bounds import HIDDEN_TOKENS, input_tokens
+from ..core.bounds import HIDDEN_TOKENS, READ_BY_THE_MODEL, input_tokens, text_tokens
 from ..core.prices import Price
 from ..core.providers import ProviderSpec
 from ..errors import BadRequest
 from .checks import refuse, unknown, whole
 from .endpoints import Endpoint
-from .fields import Fields
+from .fields import OUTPUT_MOST, PROMPTS_MOST
+from .parse import SHOWN_MOST
 
 LEGACY_DEFAULT_TOKENS = 16
 """What ``/v1/completions`` means when no cap is named (OpenAI's reference)."""
+_OF_STREAMS = frozenset({"stream", "stream_options"})
+"""Fields that are checked even where nothing else is: Keyguard itself goes by them."""
 
 
 @dataclass(slots=True)
@@ -62,7 +67,7 @@ def read_ask(endpoint: Endpoint, body: dict[str, Any], spec: ProviderSpec, price
         Forbidden: a tool that the provider would run.
     """
     relaxed = spec.unknown_fields == "pass"
-    checked = dict(body) if relaxed and price.free else _checked(endpoint.fields, body, relaxed=relaxed)
+    checked = _checked(endpoint, body, relaxed=relaxed, free=price.free)
     checked["model"] = model_of(endpoint, body)
     for name in endpoint.required:
         if name not in checked:
@@ -72,14 +77,12 @@ def read_ask(endpoint: Endpoint, body: dict[str, Any], spec: ProviderSpec, price
     if options and not stream:
         raise refuse("stream_options", "is only allowed with stream: true")
     named = _take_cap(endpoint, checked)
-    hidden = HIDDEN_TOKENS if spec.hidden_input_tokens is None else spec.hidden_input_tokens
-    bound = input_tokens(checked, hidden * _prompts(endpoint, checked))
     _set_stream(endpoint, checked, stream=stream, options=options)
     return Ask(
         endpoint=endpoint,
         model=checked["model"],
         body=checked,
-        input_tokens=bound if price.max_input is None else min(bound, price.max_input * _prompts(endpoint, checked)),
+        input_tokens=_bound(endpoint, checked, spec, price, relaxed=relaxed),
         named_cap=named,
         answers=_answers(endpoint, checked, max_choices),
         stream=stream,
@@ -87,22 +90,32 @@ def read_ask(endpoint: Endpoint, body: dict[str, Any], spec: ProviderSpec, price
     )
 
 
-def _checked(known: Fields, body: dict[str, Any], *, relaxed: bool) -> dict[str, Any]:
+def _checked(endpoint: Endpoint, body: dict[str, Any], *, relaxed: bool, free: bool) -> dict[str, Any]:
+    """Check each field; where the host lets unknown ones pass, a free model's known ones may hold what they will."""
+    known = endpoint.fields
     checked = {}
     for name, value in body.items():
         if value is None or name in known.dropped:
             continue
         if name in known.passed:
-            checked[name] = known.passed[name](value, name)
+            unchecked = relaxed and free and name not in _OF_STREAMS
+            checked[name] = value if unchecked else known.passed[name](value, name)
         elif name in known.refused:
-            raise refuse(name, known.refused[name])
-        elif name == "web_search_options":
-            known.passed["tools"]([{"type": name}], name)
-        elif relaxed:
-            checked[name] = value
+            if value is not False:
+                raise refuse(name, known.refused[name])
+        elif relaxed and name not in _OF_STREAMS:
+            checked[_unmistakable(endpoint, name)] = value
         else:
-            raise unknown(name)
+            raise unknown(name[:SHOWN_MOST])
     return checked
+
+
+def _unmistakable(endpoint: Endpoint, name: str) -> str:
+    """Pass a name unless some server may take it for another: many read ``Model`` as ``model``, and the last counts."""
+    plain = unicodedata.normalize("NFKC", name).casefold()
+    if plain != name and plain in endpoint.fields.names():
+        raise unknown(name[:SHOWN_MOST])
+    return name
 
 
 def _take_cap(endpoint: Endpoint, body: dict[str, Any]) -> int | None:
@@ -111,14 +124,25 @@ def _take_cap(endpoint: Endpoint, body: dict[str, Any]) -> int | None:
         raise refuse(given[0], f"give {given[0]} or {given[1]}, not both")
     if not given:
         return LEGACY_DEFAULT_TOKENS if endpoint.name == "completions" else None
-    return whole(body[given[0]], given[0])
+    return whole(body[given[0]], given[0], 1, OUTPUT_MOST)
+
+
+def _bound(endpoint: Endpoint, body: dict[str, Any], spec: ProviderSpec, price: Price, *, relaxed: bool) -> int:
+    """Return the most input tokens that a body can count as."""
+    prompts = _prompts(endpoint, body)
+    hidden = HIDDEN_TOKENS if spec.hidden_input_tokens is None else spec.hidden_input_tokens
+    bound = input_tokens(body, hidden * prompts)
+    if relaxed:  # whatever a server does with what nobody knows
+        others = {name: body[name] for name in body if name not in READ_BY_THE_MODEL}
+        bound += text_tokens(json.dumps(others, ensure_ascii=False))
+    return bound if price.max_input is None else min(bound, price.max_input * prompts)
 
 
 def _prompts(endpoint: Endpoint, body: dict[str, Any]) -> int:
     """Return how many prompts are in a body: each is its own call to the model."""
     prompts = body.get(endpoint.prompts_field) if endpoint.prompts_field else None
     if isinstance(prompts, list) and prompts and isinstance(prompts[0], str | list):
-        return len(prompts)
+        return whole(len(prompts), str(endpoint.prompts_field), 1, PROMPTS_MOST)
     return 1
 
 

@@ -26,20 +26,22 @@ async def read_body(request: web.Request, most: int) -> bytes:
     """
     if request.content_type != "application/json":
         raise WrongMediaType("Send the request as application/json.", code="invalid_request")
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+    if any(name.lower() != "identity" for name in request.headers.getall("Content-Encoding", [])):
         raise WrongMediaType("Compressed requests are not read.", code="invalid_request")
     if (request.content_length or 0) > most:
         raise _too_large(most)
-    if request.content.is_eof():  # most bodies arrive with their headers: no clock, no copies
-        return _bounded(request.content.read_nowait(), most)
     raw = bytearray()
     try:
+        if request.content.is_eof():  # most bodies arrive with their headers: no clock, no copies
+            return _bounded(request.content.read_nowait(), most)
         async with asyncio.timeout(BODY_SECONDS):
             async for chunk in request.content.iter_any():
                 raw += chunk
                 _bounded(raw, most)
     except TimeoutError:
         raise BadRequest("The request's body did not arrive in time.", code="invalid_request") from None
+    except web.RequestPayloadError:
+        raise BadRequest("The request's body is not valid HTTP.", code="invalid_request") from None
     return bytes(raw)
 
 

@@ -32,7 +32,7 @@ def allowed_models(
     for model in sorted(known):
         if plan(directory, project, caller, record, model, now).decision.allowed:
             priced = price_of(providers, model)
-            if priced is not None and is_served(priced.spec, priced.price):
+            if priced is not None and is_served(priced.spec, priced.price, model):
                 found[model] = priced
     return found
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ..errors import BadRequest, Forbidden
+from .parse import SHOWN_MOST
 
 Check = Callable[[Any, str], Any]
 
@@ -35,6 +36,20 @@ def flag(value: Any, path: str) -> bool:
     return value
 
 
+def number(value: Any, path: str) -> int | float:
+    """Pass a number; ``true`` is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise refuse(path, "must be a number")
+    return value
+
+
+def numbers(value: Any, path: str) -> dict[str, int | float]:
+    """Pass an object of numbers, whatever their names."""
+    if not isinstance(value, dict):
+        raise refuse(path, "must be an object of numbers")
+    return {name: number(item, path) for name, item in value.items()}
+
+
 def whole(value: Any, path: str, least: int = 1, most: int | None = None) -> int:
     """Pass a whole number within bounds; ``true`` is none."""
     if isinstance(value, bool) or not isinstance(value, int):
@@ -54,8 +69,13 @@ def fields(value: Any, path: str, known: Mapping[str, Check], dropped: Collectio
             if item is not None:
                 checked[name] = known[name](item, f"{path}.{name}")
         elif name not in dropped and item is not None:
-            raise unknown(f"{path}.{name}")
+            raise unknown(f"{path}.{name[:SHOWN_MOST]}")
     return checked
+
+
+def an_object(known: Mapping[str, Check], dropped: Collection[str] = ()) -> Check:
+    """Make a check of an object of known fields."""
+    return lambda value, path: fields(value, path, known, dropped)
 
 
 def unknown(path: str) -> BadRequest:
@@ -82,11 +102,16 @@ def one_of(*choices: str) -> Check:
     """Make a check that passes only these strings."""
 
     def check(value: Any, path: str) -> Any:
-        if value not in choices or not isinstance(value, str):
+        if not isinstance(value, str) or value not in choices:
             raise refuse(path, f"must be one of {', '.join(choices)}")
         return value
 
     return check
+
+
+def a_text_or(check: Check) -> Check:
+    """Make a check that passes a string, and what another check passes."""
+    return lambda value, path: value if isinstance(value, str) else check(value, path)
 
 
 def empty(value: Any, path: str) -> Any:
@@ -104,7 +129,8 @@ def by_type(kinds: Mapping[str, Check], what: str) -> Check:
             raise refuse(path, "must be an object")
         kind = value.get("type")
         if not isinstance(kind, str) or kind not in kinds:
-            raise refuse(f"{path}.type", f"{what} of type {kind!r} are not allowed here; allowed: {', '.join(kinds)}")
+            allowed = ", ".join(kinds)
+            raise refuse(f"{path}.type", f"{what} of type {_shown(kind)} are not allowed here; allowed: {allowed}")
         return kinds[kind](value, path)
 
     return check
@@ -116,26 +142,21 @@ def tool(kinds: Mapping[str, Check]) -> Check:
     def check(value: Any, path: str) -> Any:
         kind = value.get("type") if isinstance(value, dict) else None
         if not isinstance(kind, str) or kind not in kinds:
-            raise Forbidden(
-                f"{path}: tools of type {kind!r} are not allowed here, because the provider runs them at a cost that "
-                f"has no bound. Allowed are {' and '.join(kinds)} tools, which your own code runs.",
-                code="tool_not_allowed",
-                param=path,
-            )
+            raise hosted(path, kind)
         return kinds[kind](value, path)
 
     return check
 
 
-def tool_choice(value: Any, path: str) -> Any:
-    """Pass a choice among the caller's own tools."""
-    if isinstance(value, str):
-        return one_of("none", "auto", "required")(value, path)
-    kinds = (*FUNCTION_TOOLS, "allowed_tools")
-    if not isinstance(value, dict) or value.get("type") not in kinds:
-        raise Forbidden(f"{path}: only {' and '.join(FUNCTION_TOOLS)} tools can be chosen.", code="tool_not_allowed")
-    listed = value.get("allowed_tools", value)
-    for index, chosen in enumerate(listed.get("tools", []) if isinstance(listed, dict) else []):
-        if not isinstance(chosen, dict) or chosen.get("type") not in FUNCTION_TOOLS:
-            raise Forbidden(f"{path}.tools[{index}] is not allowed.", code="tool_not_allowed", param=path)
-    return value
+def hosted(path: str, kind: object) -> Forbidden:
+    """Make the refusal of a tool that the provider runs."""
+    return Forbidden(
+        f"{path}: tools of type {_shown(kind)} are not allowed here, because the provider runs them at a cost that has "
+        f"no bound. Allowed are {' and '.join(FUNCTION_TOOLS)} tools, which your own code runs.",
+        code="tool_not_allowed",
+        param=path,
+    )
+
+
+def _shown(value: object) -> str:
+    return repr(value[:SHOWN_MOST]) if isinstance(value, str) else "that is no text"

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.usage import Usage, from_chat, from_completions, from_embeddings, from_responses
-from .fields import CHAT, COMPLETIONS, EMBEDDINGS, MODERATIONS, RESPONSES, Fields
+from .chat_fields import CHAT
+from .fields import COMPLETIONS, EMBEDDINGS, MODERATIONS, Fields
+from .responses_fields import RESPONSES
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Endpoint:
         usage_on_request: whether a stream reports usage only when asked.
         default_model: what is meant when no model is named.
         modes: what kinds of models, in the price table's words, it serves.
+        least_cap: the smallest output cap, in tokens, that providers take.
     """
 
     name: str
@@ -33,14 +36,13 @@ class Endpoint:
     usage_on_request: bool = False
     default_model: str | None = None
     modes: frozenset[str] = frozenset()
+    least_cap: int = 1
 
     @property
     def free(self) -> bool:
         """Whether the provider charges nothing for it."""
         return self.usage is None
 
-
-_TEXT = frozenset({"chat", "responses"})
 
 ENDPOINTS = (
     Endpoint(
@@ -49,7 +51,7 @@ ENDPOINTS = (
         fields=CHAT,
         required=("messages",),
         usage=from_chat,
-        modes=_TEXT,
+        modes=frozenset({"chat"}),
         cap_fields=("max_completion_tokens", "max_tokens"),
         streams=True,
         usage_on_request=True,
@@ -60,8 +62,9 @@ ENDPOINTS = (
         fields=RESPONSES,
         required=("input",),
         usage=from_responses,
-        modes=_TEXT,
+        modes=frozenset({"chat", "responses"}),
         cap_fields=("max_output_tokens",),
+        least_cap=16,
         streams=True,
     ),
     Endpoint(

@@ -17,7 +17,7 @@ def bearer_of(headers: Mapping[str, str]) -> str:
         Unauthorized: there is none.
     """
     scheme, _, key = headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not key.strip():
+    if scheme.lower() != "bearer" or not key.strip() or not key.isascii():
         raise Unauthorized(
             "No key was sent. In a notebook, leave OPENAI_API_KEY as it is; elsewhere, use the key your host gave you.",
             code="invalid_api_key",

@@ -36,8 +36,8 @@ class Meter:
     def read_answer(self, answer: Mapping[str, Any]) -> None:
         """Take model, tier and usage from a whole answer, or from the object that a stream's last event carries."""
         model, tier = answer.get("model"), answer.get("service_tier")
-        self._model = model if isinstance(model, str) else self._model
-        self._tier = tier if isinstance(tier, str) else self._tier
+        self._model = _plain(model) if isinstance(model, str) else self._model
+        self._tier = _plain(tier) if isinstance(tier, str) else self._tier
         usage = answer.get("usage")
         if usage is None or self._endpoint.usage is None:
             return
@@ -86,3 +86,8 @@ class Meter:
             tier=self._tier,
             duration_ms=duration_ms,
         )
+
+
+def _plain(text: str) -> str:
+    """Return a provider's word such that it can be kept: short, and nothing but Unicode."""
+    return text[:200].encode(errors="replace").decode()

@@ -1,6 +1,8 @@
 """The life of a request: identify, read, decide, price, hold, relay (which meters and settles)."""
 
 import asyncio
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +15,7 @@ from ..core.policy import Project, standing
 from ..core.prices import PriceTable
 from ..errors import BadRequest, LedgerUnavailable, NotFound, Unavailable, Unpriced
 from ..ledger.book import Book, Stale
-from ..ledger.calls import Call, make_call_id, now_ms
+from ..ledger.calls import Call, make_call_id
 from ..ledger.counters import open_counter
 from ..ledger.database import Database
 from ..ledger.directory import Directory
@@ -25,12 +27,12 @@ from .parse import parse_body
 from .priced import Priced
 from .providers import Provider, Providers
 from .relay import Relay
-from .reserve import Held, Reservation, Waiting
+from .reserve import Held, Patience, Reservation, Waiting
 from .rights import Plan, check_allowed, plan
 from .suitable import check_suitable
 
 CHANGES_MOST = 20
-"""How often the policy may change under a waiting call before it is told to try again."""
+"""How often the policy may change under a call, however long it waits, before it is told to try again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class Prepared:
     provider: Provider
     priced: Priced
     revision: int
+    at: datetime
 
 
 @dataclass(slots=True)
@@ -86,12 +89,15 @@ class Gate:
         await self.freshen()
         identify(self.directory, request.headers, datetime.now(UTC))  # before anything of a stranger is read
         raw = await read_body(request, self.bounds.body_bytes)
-        deadline = asyncio.get_running_loop().time() + self.bounds.wait_seconds
-        for _ in range(CHANGES_MOST):
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self.bounds.wait_seconds
+        for attempt in itertools.count():
             prepared = self._prepare(request, endpoint, parse_body(raw))
             try:
                 held = await self._hold(request, prepared, deadline)
             except Stale:
+                if attempt > CHANGES_MOST and clock() > deadline:
+                    break
                 await self.freshen()
             else:
                 return await self._relay(request, prepared, held)
@@ -124,9 +130,9 @@ class Gate:
         if provider is None:
             raise self._no_provider(endpoint, model)
         priced = self._price(endpoint, provider, model)
-        check_suitable(endpoint, provider.spec, priced.price)
+        check_suitable(endpoint, provider.spec, priced.price, model)
         ask = read_ask(endpoint, body, provider.spec, priced.price, self.bounds.choices)
-        return Prepared(caller, project, decided, ask, provider, priced, self.directory.revision)
+        return Prepared(caller, project, decided, ask, provider, priced, self.directory.revision, now)
 
     async def _hold(self, request: web.Request, prepared: Prepared, deadline: float) -> Held:
         ask, decided = prepared.ask, prepared.plan
@@ -136,30 +142,40 @@ class Gate:
             self.open_counter,
             ask,
             prepared.priced,
-            decided.limits,
+            self._limits(prepared),
             first_cap=self._first_cap(prepared),
             floor=self.bounds.floor,
             contact=prepared.project.contact,
         )
-        call = Call.of(
-            prepared.caller,
-            id=make_call_id(),
-            at=now_ms(),
-            endpoint=ask.endpoint.name,
-            provider=prepared.provider.spec.name,
-            model=ask.model,
-            stream=ask.stream,
-            price_version=self.prices.version,
-            held=0,
-        )
+        call_id, at = make_call_id(), int(prepared.at.timestamp() * 1000)
+
+        def describe(held: int) -> Call:
+            return Call.of(
+                prepared.caller,
+                id=call_id,
+                at=at,
+                endpoint=ask.endpoint.name,
+                provider=prepared.provider.spec.name,
+                model=ask.model,
+                stream=ask.stream,
+                price_version=self.prices.version,
+                held=held,
+            )
+
         try:
-            return await reservation.make(call, prepared.revision, deadline, gone=lambda: request.transport is None)
+            patience = Patience(deadline, decided.until, gone=lambda: request.transport is None)
+            return await reservation.make(describe, prepared.revision, patience)
         except LedgerUnavailable as error:
             raise _unavailable() from error
 
     async def _relay(self, request: web.Request, prepared: Prepared, held: Held) -> web.StreamResponse:
         relay = Relay(self.book, self.waiting, prepared.provider, prepared.priced, prepared.caller, prepared.ask, held)
         return await relay.run(request)
+
+    def _limits(self, prepared: Prepared) -> Sequence[Limit]:
+        """Return what the call takes from: what costs nothing needs no money, also where all of it is spent."""
+        limits = prepared.plan.limits
+        return [limit for limit in limits if limit.unit != "usd"] if prepared.priced.price.free else limits
 
     def _first_cap(self, prepared: Prepared) -> int | None:
         if not prepared.ask.endpoint.cap_fields:
@@ -180,11 +196,7 @@ class Gate:
     def _no_provider(self, endpoint: Endpoint, model: str) -> BadRequest | NotFound:
         if endpoint.free:
             return NotFound("No provider here moderates.", code="unknown_url")
-        try:
-            self.prices.lookup("openai", model)
-        except Unpriced as error:
-            return BadRequest(str(error), code="model_unpriced", param="model")
-        return BadRequest(f"No provider here serves {model}.", code="model_unpriced", param="model")
+        return BadRequest(self.providers.explain_missing(model), code="model_unpriced", param="model")
 
 
 def _unavailable() -> Unavailable:

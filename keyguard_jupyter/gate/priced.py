@@ -43,7 +43,7 @@ class Priced:
 
     def cost(self, usage: Usage, tier: str | None, model_answered: str | None) -> int:
         """Return what a call cost: by the dearer of the model asked for and the one that answered."""
-        tier = tier if tier and self.spec.kind == "openai" else "default"
+        tier = tier if tier and tier != "auto" and self.spec.speaks_openai else "default"
         cost = prices.cost(self.price, usage, tier=tier)
         other = self._other(model_answered)
         return cost if other is None else max(cost, prices.cost(other, usage, tier=tier))
@@ -51,6 +51,8 @@ class Priced:
     def _other(self, model: str | None) -> Price | None:
         if not model or self.price.free or model == self.price.model:
             return None
+        if self.price.kind == "configured" and model.startswith(f"{self.price.model}-"):
+            return None  # a dated name of the model whose price the host has set
         try:
             return self.table.lookup(self.spec.kind, model, provider=self.spec.name, multiplier=self.spec.multiplier)
         except Unpriced:

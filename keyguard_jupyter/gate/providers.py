@@ -5,7 +5,7 @@ import hashlib
 import hmac
 import shlex
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -166,6 +166,18 @@ class Providers:
             self._routes[model] = self._find(model)
         return self._routes[model]
 
+    def explain_missing(self, model: str) -> str:
+        """Say why no provider serves a model, and what the host can do about it."""
+        for provider in self._open():
+            try:
+                self.table.lookup(provider.spec.kind, model, provider=provider.spec.name)
+            except Unpriced as error:
+                return str(error)
+        return (
+            f"No provider here serves the model {model}. An administrator can name it among the models of one in "
+            "c.Keyguard.providers."
+        )
+
     def moderator(self) -> Provider | None:
         """Return the provider that moderates: the first of OpenAI's kind."""
         return next((provider for provider in self._by_name.values() if provider.spec.kind == "openai"), None)
@@ -189,12 +201,15 @@ class Providers:
         for provider in self._by_name.values():
             if provider.spec.serves(model):
                 return provider
-        for provider in self._by_name.values():
-            if provider.spec.models is None and not provider.spec.deployments:
-                with suppress(Unpriced):
-                    self.table.lookup(provider.spec.kind, model, provider=provider.spec.name)
-                    return provider
+        for provider in self._open():
+            with suppress(Unpriced):
+                self.table.lookup(provider.spec.kind, model, provider=provider.spec.name)
+                return provider
         return None
+
+    def _open(self) -> Iterator[Provider]:
+        """Return the providers that serve every model that has a price."""
+        return (one for one in self._by_name.values() if one.spec.models is None and not one.spec.deployments)
 
     async def close(self) -> None:
         """Close all connections."""

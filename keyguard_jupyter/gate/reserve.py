@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ..core.limits import Limit
-from ..errors import OverBudget, TooMany
-from ..ledger.book import Amount, Book, NoRoom, Unopened
+from ..errors import BadRequest, OverBudget, TooMany
+from ..ledger.book import Amount, Book, NoRoom, Stale, Unopened
 from ..ledger.calls import Call
+from ..money import LARGEST
 from .ask import Ask
 from .priced import Priced
 from .refusals import explain_full, explain_rate
@@ -18,6 +19,8 @@ from .refusals import explain_full, explain_rate
 LOOK_SECONDS = 0.25
 """How often a waiting call looks whether another process released something."""
 RETRY_SECONDS = 2
+OPENINGS_MOST = 100
+"""How many limits of one call may have to be computed from history first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,36 +39,80 @@ class Held:
     left: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a call waits for what others hold.
+
+    Args:
+        deadline: on the event loop's clock.
+        until: when the limits on which it was decided may be others.
+        gone: tells whether the caller went away.
+    """
+
+    deadline: float
+    until: datetime
+    gone: Callable[[], bool]
+
+    def check(self) -> None:
+        """Stop waiting, if that is of no more use.
+
+        Raises:
+            TimeoutError: it took too long.
+            Stale: the limits may be others now.
+            ConnectionError: nobody waits for the answer.
+        """
+        if self.gone():
+            raise ConnectionResetError("the caller went away")
+        if asyncio.get_running_loop().time() > self.deadline:
+            raise TimeoutError
+        if datetime.now(UTC) >= self.until:
+            raise Stale
+
+
 class Waiting:
-    """Calls that wait for what others hold: in order of arrival, limit by limit."""
+    """Calls that wait for what others hold: in order of arrival, limit by limit.
+
+    A call that fits at once does not wait: else one call that wants the rest of a pool would stop a whole course.
+    """
 
     def __init__(self) -> None:
         self._turns: dict[str, asyncio.Lock] = {}
         self._users: Counter[str] = Counter()
-        self._released = asyncio.Event()
+        self.released = asyncio.Event()
+        """Set at the next release; to be taken before looking, or the release may happen in between."""
 
     def release(self) -> None:
         """Tell those who wait that something was released."""
-        self._released.set()
-        self._released = asyncio.Event()
+        self.released.set()
+        self.released = asyncio.Event()
 
     @contextlib.asynccontextmanager
-    async def turn(self, counter: str) -> AsyncIterator[None]:
-        """Wait until all who came before are through."""
+    async def turn(self, counter: str, deadline: float) -> AsyncIterator[None]:
+        """Wait until all who came before are through.
+
+        Raises:
+            TimeoutError: that took too long.
+        """
+        lock = self._turns.setdefault(counter, asyncio.Lock())
         self._users[counter] += 1
         try:
-            async with self._turns.setdefault(counter, asyncio.Lock()):
+            async with asyncio.timeout_at(deadline):
+                await lock.acquire()
+            try:
                 yield
+            finally:
+                lock.release()
         finally:
             self._users[counter] -= 1
             if not self._users[counter]:
                 del self._users[counter], self._turns[counter]
 
-    async def look_again(self) -> None:
-        """Return when something may have been released."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_SECONDS):
-                await self._released.wait()
+
+async def _soon(released: asyncio.Event) -> None:
+    """Return when something was released, here or perhaps by another process."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LOOK_SECONDS):
+            await released.wait()
 
 
 class Reservation:
@@ -96,44 +143,58 @@ class Reservation:
         self._priced = priced
         self._limits = limits
         self._first_cap = first_cap
+        floor = max(floor, ask.endpoint.least_cap)
         self._floor = floor if first_cap is None else min(floor, first_cap)
         self._contact = contact
 
-    async def make(self, call: Call, revision: int, deadline: float, gone: Callable[[], bool]) -> Held:
+    async def make(self, describe: Callable[[int], Call], revision: int, patience: Patience) -> Held:
         """Hold the money.
 
         Args:
+            describe: makes the call from its worst case in nano-dollars.
             revision: of the policy on which the limits were decided.
-            deadline: on the event loop's clock; how long to wait for what others hold.
-            gone: tells whether the caller went away.
+            patience: how long to wait for what others hold.
 
         Raises:
             OverBudget: a limit has no room, even for a short answer.
             TooMany: a rate is used up, or others held the money until the deadline.
-            Stale: the policy changed meanwhile.
+            Stale: the policy changed meanwhile, or a limit's window ended.
             LedgerUnavailable: the database did not answer.
+            ConnectionError: the caller went away.
         """
-        full = await self._try(call, revision)
-        if isinstance(full, Held):
-            return full
-        while True:  # one turn per limit that is full because of others
-            counter = full.limit.counter
-            async with self._waiting.turn(counter):
-                while full.limit.counter == counter:
-                    if asyncio.get_running_loop().time() > deadline or gone():
-                        raise TooMany(explain_full(full, waited=True), code="rate_limit_exceeded", retry_after=2)
-                    await self._waiting.look_again()
-                    full = await self._try(call, revision)
-                    if isinstance(full, Held):
-                        return full
+        found = await self._try(describe, revision)
+        while not isinstance(found, Held):  # one turn per limit that is full because of others
+            full = found
+            try:
+                found = await self._wait(full.limit.counter, describe, revision, patience)
+            except TimeoutError:
+                message = explain_full(full, waited=True)
+                raise TooMany(message, code="rate_limit_exceeded", retry_after=RETRY_SECONDS) from None
+        return found
 
-    async def _try(self, call: Call, revision: int) -> "Held | NoRoom":
+    async def _wait(
+        self, counter: str, describe: Callable[[int], Call], revision: int, patience: Patience
+    ) -> "Held | NoRoom":
+        """Wait for room under one limit; return what is full if that is another one then."""
+        async with self._waiting.turn(counter, patience.deadline):
+            while True:
+                patience.check()
+                released = self._waiting.released
+                found = await self._try(describe, revision)
+                if isinstance(found, Held) or found.limit.counter != counter:
+                    return found
+                await _soon(released)
+
+    async def _try(self, describe: Callable[[int], Call], revision: int) -> "Held | NoRoom":
         """Hold, with a shorter answer if need be; return what is full if waiting may help."""
         cap = self._first_cap
         while True:
             worst = self._worst(cap)
+            if worst > LARGEST:
+                raise BadRequest("The call could cost more than can be counted.", code="invalid_request")
+            call = describe(worst)
             try:
-                left = await self._hold(call.holding(worst), cap, revision)
+                left = await self._hold(call, cap, revision)
             except NoRoom as full:
                 shorter = self._shorter(full, cap)
                 if shorter == cap:
@@ -141,17 +202,18 @@ class Reservation:
                 cap = shorter
             else:
                 shortened = cap is not None and cap != self._ask.named_cap
-                return Held(call.holding(worst), cap, shortened, left)
+                return Held(call, cap, shortened, left)
 
     async def _hold(self, call: Call, cap: int | None, revision: int) -> int | None:
         tokens = self._tokens(cap)
         sizes = {"usd": call.held, "requests": 1, "tokens": tokens, "concurrent": 1}
         amounts = [Amount(limit, sizes[limit.unit]) for limit in self._limits]
-        while True:
+        for _ in range(OPENINGS_MOST):
             try:
                 return await self._book.hold(call, amounts, revision)
             except Unopened as unopened:
                 await self._open_counter(unopened.limit)
+        raise Stale
 
     def _shorter(self, full: NoRoom, cap: int | None) -> int | None:
         """Return the cap with which the call fits what others have not spent; the same cap if it fits already.

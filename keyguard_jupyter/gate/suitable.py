@@ -1,43 +1,59 @@
 """Which models a route serves, and which none does."""
 
+import re
+
 from ..core.prices import Price
 from ..core.providers import ProviderSpec
 from ..errors import BadRequest, Forbidden
 from .endpoints import ENDPOINTS, Endpoint
 
-_BY_THEMSELVES = ("search-preview", "search-api", "deep-research")
-"""Parts of the names of models that search or act at the provider whatever the request says: no bound holds."""
+_BY_THEMSELVES = re.compile(
+    r"(?<![a-z0-9])(?:search-preview|search-api|deep-research|realtime|live|computer-use|agents?)(?![a-z0-9])",
+    re.IGNORECASE,
+)
+"""Words in the names of models that search or act at the provider whatever the request says: no bound holds."""
+_TEXT = frozenset({"chat", "responses", "completion"})
 _SERVED = frozenset().union(*(endpoint.modes for endpoint in ENDPOINTS))
 
 
-def check_suitable(endpoint: Endpoint, spec: ProviderSpec, price: Price) -> None:
+def check_suitable(endpoint: Endpoint, spec: ProviderSpec, price: Price, model: str) -> None:
     """Refuse a model that the route cannot serve, or that nobody could bound.
+
+    Args:
+        price: the model's row; that of its base model, for a deployment.
+        model: the id that the caller named.
 
     Raises:
         BadRequest: the model is of another route.
         Forbidden: it acts by itself.
     """
-    if endpoint.free or _is_unchecked(spec, price):
+    if endpoint.free:
         return
-    if any(part in price.model for part in _BY_THEMSELVES):
+    if _acts_by_itself(price, model):
         raise Forbidden(
-            f"{price.model} searches by itself, at a cost that has no bound. Choose another model.",
+            f"{model} searches or acts by itself, at a cost that has no bound. Choose another model.",
             code="tool_not_allowed",
             param="model",
         )
-    if price.mode not in endpoint.modes:
+    if not _serves(endpoint.modes, spec, price):
         routes = [f"/v1{other.path}" for other in ENDPOINTS if price.mode in other.modes]
         where = f"use {' or '.join(routes)}" if routes else "it is not offered here"
-        raise BadRequest(f"{price.model} is a model for {price.mode}: {where}.", code="invalid_request", param="model")
+        kind = price.mode.replace("_", " ")
+        raise BadRequest(f"{model} is a model for {kind}: {where}.", code="invalid_request", param="model")
 
 
-def is_served(spec: ProviderSpec, price: Price) -> bool:
+def is_served(spec: ProviderSpec, price: Price, model: str) -> bool:
     """Tell whether any route serves a model."""
-    if _is_unchecked(spec, price):
+    return _serves(_SERVED, spec, price) and not _acts_by_itself(price, model)
+
+
+def _serves(modes: frozenset[str], spec: ProviderSpec, price: Price) -> bool:
+    if price.mode in modes:
         return True
-    return price.mode in _SERVED and not any(part in price.model for part in _BY_THEMSELVES)
+    if spec.kind == "compatible":  # such servers often serve a text model on every route
+        return price.mode in _TEXT
+    return price.kind == "configured" and price.mode == "chat"  # which is what it is called when nothing is said
 
 
-def _is_unchecked(spec: ProviderSpec, price: Price) -> bool:
-    """Tell whether only the host knows what a model does: the server is theirs, or costs nothing."""
-    return spec.kind == "compatible" or price.free
+def _acts_by_itself(price: Price, model: str) -> bool:
+    return not price.free and bool(_BY_THEMSELVES.search(model) or _BY_THEMSELVES.search(price.model))

@@ -11,6 +11,7 @@ without blocking. What is asked for while the loop works on other things goes in
 import asyncio
 import contextlib
 import json
+import logging
 import sqlite3
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
@@ -24,6 +25,8 @@ from ..errors import KeyguardError, LedgerUnavailable
 from .calls import CHARGED_IN_FULL, INSERT_USAGE, Call, Settlement, usage_row
 from .disk import Disk
 from .presence import Presence
+
+log = logging.getLogger("keyguard.ledger")
 
 BUSY_SECONDS = 5.0
 """How long to wait for others who write, before a hold is refused."""
@@ -124,6 +127,8 @@ class Book:
 
     def revision(self) -> int:
         """Return the number that grows with every change of policy or keys."""
+        if self._disk.problem is not None:
+            raise LedgerUnavailable(f"The ledger's disk did not answer: {self._disk.problem}")
         try:
             return int(self._db.execute(_REVISION).fetchone()[0])
         except (sqlite3.Error, TypeError) as error:
@@ -192,7 +197,7 @@ class Book:
             db.execute(INSERT_USAGE, row)
             return True
 
-        done = await self._submit_surely(work)
+        done = bool(await self._submit(work, sure=True))
         self._presence.forget(call.id)
         return done
 
@@ -202,25 +207,18 @@ class Book:
         Returns:
             Whether the hold was still open.
         """
-        done = await self._submit_surely(lambda db, _now: _release(db, call_id))
+        done = bool(await self._submit(lambda db, _now: _release(db, call_id), sure=True))
         self._presence.forget(call_id)
         return done
 
     # --- transactions -------------------------------------------------------------------------------------------
 
     def _submit(self, work: Work, *, sure: bool = False) -> "asyncio.Future[Any]":
-        """Ask for a piece of work; what is sure is tried until it can be done, whoever waits for it."""
+        """Ask for a piece of work; what is sure is tried until it is done, whether or not somebody still waits."""
         job = _Job(work, asyncio.get_running_loop().create_future(), sure)
         self._jobs.append(job)
         self._schedule()
         return job.answer
-
-    async def _submit_surely(self, work: Work) -> bool:
-        answer = self._submit(work, sure=True)
-        await asyncio.wait([answer], timeout=2 * BUSY_SECONDS)
-        if not answer.done():
-            raise LedgerUnavailable("The ledger did not answer; what a call came to will be written when it does.")
-        return bool(answer.result())
 
     def _schedule(self, seconds: float = 0.0) -> None:
         if not self._scheduled and self._jobs:
@@ -234,61 +232,70 @@ class Book:
     def _run(self) -> None:
         """Do what was asked for, in one transaction."""
         self._scheduled = False
+        jobs = [self._jobs.popleft() for _ in range(min(BATCH_MOST, len(self._jobs)))]
+        pause = 0.0
         try:
-            self._db.execute("BEGIN IMMEDIATE")
-        except sqlite3.Error as error:
-            pause = self._wait_or_fail(error)
-        else:
-            pause = 0.0
-            self._deadline = None
-            jobs = [self._jobs.popleft() for _ in range(min(BATCH_MOST, len(self._jobs)))]
-            try:
-                self._do(jobs)
-            except (sqlite3.Error, TypeError) as error:
-                with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back by itself
-                    self._db.execute("ROLLBACK")
-                self._fail(jobs, error)
-                pause = LATER_SECONDS
+            self._transact(jobs)
+        except sqlite3.OperationalError as error:
+            pause = self._wait_or_fail(jobs, error)
+        except Exception:  # noqa: BLE001  (one of them cannot be done; each is tried alone, to find out which)
+            for job in jobs:
+                self._do_alone(job)
         self._schedule(pause)
 
-    def _wait_or_fail(self, error: sqlite3.Error) -> float:
-        """Return after how many seconds to try again, having given up on what waited for too long."""
-        now = asyncio.get_running_loop().time()
-        self._deadline = self._deadline or now + BUSY_SECONDS
-        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY and now < self._deadline:
-            return BUSY_PAUSE_SECONDS  # another process, or a change of the policy, has the lock
-        jobs, self._jobs, self._deadline = list(self._jobs), deque(), None
-        self._fail(jobs, error)
-        return LATER_SECONDS
-
-    def _do(self, jobs: "list[_Job]") -> None:
+    def _transact(self, jobs: "list[_Job]") -> None:
         db = self._db
         done: list[tuple[asyncio.Future[Any], Any, KeyguardError | None]] = []
-        revision = int(db.execute(_REVISION).fetchone()[0])
-        for job in jobs:
-            if job.answer.cancelled() and not job.sure:
-                continue
-            try:
-                done.append((job.answer, job.work(db, revision), None))
-            except KeyguardError as error:
-                done.append((job.answer, None, error))
-        db.execute("COMMIT")
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            revision = int(db.execute(_REVISION).fetchone()[0])
+            for job in jobs:
+                if job.answer.cancelled() and not job.sure:
+                    continue
+                try:
+                    done.append((job.answer, job.work(db, revision), None))
+                except KeyguardError as error:
+                    done.append((job.answer, None, error))
+            db.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back by itself
+                db.execute("ROLLBACK")
+            raise
+        self._deadline = None
         self._disk.touch()
         for answer, result, refusal in done:
-            if answer.cancelled():
+            if answer.done():  # nobody waits for it any more
                 continue
             if refusal is None:
                 answer.set_result(result)
             else:
                 answer.set_exception(refusal)
 
-    def _fail(self, jobs: "list[_Job]", error: Exception) -> None:
-        """Refuse what may be refused; what is sure stays, for later."""
-        for job in jobs:
+    def _wait_or_fail(self, jobs: "list[_Job]", error: sqlite3.OperationalError) -> float:
+        """Return after how many seconds to try again, having given up on what waited for too long."""
+        now = asyncio.get_running_loop().time()
+        self._deadline = self._deadline or now + BUSY_SECONDS
+        self._jobs.extendleft(reversed(jobs))
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY and now < self._deadline:
+            return BUSY_PAUSE_SECONDS  # another process, or a change of the policy, has the lock
+        waiting, self._jobs, self._deadline = list(self._jobs), deque(), None
+        for job in waiting:
+            self._fail(job, error)
             if job.sure:
                 self._jobs.append(job)
-            elif not job.answer.cancelled():
-                job.answer.set_exception(_unavailable(error))
+        return LATER_SECONDS
+
+    def _do_alone(self, job: "_Job") -> None:
+        try:
+            self._transact([job])
+        except Exception as error:  # noqa: BLE001  (whatever it is, it must not stop the others)
+            if job.sure:
+                log.error("the end of a call cannot be written, and it stays held: %s", type(error).__name__)
+            self._fail(job, error)
+
+    def _fail(self, job: "_Job", error: Exception) -> None:
+        if not job.answer.done():
+            job.answer.set_exception(_unavailable(error))
 
 
 @cache

@@ -3,7 +3,7 @@
 import json
 import secrets
 import time
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 from ..core.people import Caller
 from ..core.usage import Usage
@@ -74,10 +74,6 @@ class Call:
         """Read what :meth:`dumps` wrote."""
         known = dict(zip(_FIELDS, json.loads(text), strict=True))
         return cls(**{**known, "groups": tuple(known["groups"])})
-
-    def holding(self, held: int) -> "Call":
-        """Return the same call with another worst case."""
-        return replace(self, held=held)
 
 
 _FIELDS = tuple(field.name for field in fields(Call))

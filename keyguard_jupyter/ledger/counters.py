@@ -42,12 +42,15 @@ def open_counter(db: Connection, limit: Limit) -> None:
         return
     held = 0
     for row in db.execute(select(holds)).all():
-        call = Call.loads(row.call)
-        if _counts(limit, call):
-            amounts = [*json.loads(row.amounts), [limit.counter, "usd", call.held]]
+        call, amounts = Call.loads(row.call), json.loads(row.amounts)
+        listed = sum(amount for counter, _unit, amount in amounts if counter == limit.counter)
+        if listed or not _counts(limit, call):
+            held += listed
+        else:
+            amounts.append([limit.counter, "usd", call.held])
             db.execute(holds.update().where(holds.c.id == row.id).values(amounts=json.dumps(amounts)))
             held += call.held
-    ends = None if limit.resets_at is None else _ms(limit.resets_at)
+    ends = None if limit.resets_at is None or limit.window == "until" else _ms(limit.resets_at)
     db.execute(insert(counters).values(id=limit.counter, spent=_spent_before(db, limit), held=held, ends=ends))
 
 
@@ -77,6 +80,8 @@ def _spent_before(db: Connection, limit: Limit) -> int:
         query = query.where(columns.key_id == limit.name)
     if limit.starts_at is not None:
         query = query.where(columns.at >= _ms(limit.starts_at))
+    if limit.resets_at is not None and limit.window != "until":
+        query = query.where(columns.at < _ms(limit.resets_at))
     return sum(
         int(cost)
         for groups, model, cost in db.execute(query)
@@ -89,6 +94,8 @@ def _counts(limit: Limit, call: Call) -> bool:
     if call.project != limit.project or not matches(limit.pattern, call.model):
         return False
     if limit.starts_at is not None and call.at < _ms(limit.starts_at):
+        return False
+    if limit.resets_at is not None and limit.window != "until" and call.at >= _ms(limit.resets_at):
         return False
     if limit.scope == "group":
         return limit.name in call.groups

@@ -37,7 +37,11 @@ class Database:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._make_private()
             self.engine = _engine(self.path)
-            self._migrate()
+            try:
+                self._migrate()
+            except BaseException:
+                self.engine.dispose()
+                raise
         except (OSError, sqlite3.Error, SQLAlchemyError) as error:
             raise ConfigurationError(
                 f"The ledger {self.path} cannot be opened ({_cause(error)}). Set Keyguard.database_url to a file "
@@ -99,7 +103,8 @@ def _engine(path: Path) -> Engine:
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # we write BEGIN ourselves
-        connection.execute("PRAGMA journal_mode=WAL")
+        if connection.execute("PRAGMA journal_mode=WAL").fetchone()[0] != "wal":
+            raise sqlite3.OperationalError("this file system cannot hold a write-ahead log")
         connection.execute("PRAGMA synchronous=FULL")
 
     @event.listens_for(engine, "begin")
@@ -126,7 +131,7 @@ def _upgrade(engine: Engine) -> None:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent).replace("%", "%%"))
     with engine.connect() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

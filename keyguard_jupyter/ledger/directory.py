@@ -14,10 +14,11 @@ from sqlalchemy import Connection, Row, delete, insert, select, text, update
 
 from ..core.document import read, read_settings, write, write_settings
 from ..core.keys import hash_key, make_key, suffix_of
+from ..core.limits import Limit
 from ..core.policy import Project, Settings
 from .calls import make_call_id, now_ms
 from .database import Database
-from .schema import keys, projects, scopes
+from .schema import counters, keys, projects, scopes
 
 T = TypeVar("T")
 
@@ -131,12 +132,9 @@ class Directory:
         """Revoke a key for good; None if there is none of that id. Revoking twice keeps the first time."""
 
         def change(db: Connection) -> None:
-            revision = _grow(db)
-            db.execute(
-                update(keys)
-                .where(keys.c.id == key_id, keys.c.revoked_at.is_(None))
-                .values(revoked_at=now_ms(), revision=revision)
-            )
+            alive = (keys.c.id == key_id) & keys.c.revoked_at.is_(None)
+            if db.execute(select(keys.c.id).where(alive)).first():
+                db.execute(update(keys).where(alive).values(revoked_at=now_ms(), revision=_grow(db)))
 
         await self._change(change)
         return self._by_id.get(key_id)
@@ -192,12 +190,48 @@ def _grow(db: Connection) -> int:
 def _put_projects(db: Connection, names: list[str], documents: Mapping[str, Any]) -> int:
     revision = _grow(db)
     for name in names:
+        before = _load_project(db, name)
+        if (
+            before is None
+            or name not in documents
+            or _limits_written(_write(before)) != _limits_written(documents[name])
+        ):
+            _forget_counters(db, name)
         db.execute(delete(scopes).where(scopes.c.project == name))
         db.execute(delete(projects).where(projects.c.name == name))
         db.execute(insert(projects).values(name=name, revision=revision))
         if name in documents:
             db.execute(insert(scopes), _rows(name, documents[name]))
     return revision
+
+
+def _limits_written(document: Any) -> Any:
+    """Return what a document says about which limits there are, without their amounts."""
+    if not isinstance(document, Mapping):
+        return document
+    told = {}
+    for field, value in document.items():
+        if field in {"limits", "model_limits"}:
+            told[field] = {
+                name: {**budget, "amount": budget.get("amount") == "disabled"} for name, budget in value.items()
+            }
+        elif field in {"groups", "people", "person_defaults", "members", "timezone"} or isinstance(value, Mapping):
+            told[field] = _limits_written(value)
+    return told
+
+
+def _forget_counters(db: Connection, project: str) -> None:
+    """Delete a project's counters of dollars: they are computed anew from usage and holds when they are needed.
+
+    A limit that is lifted for a while is not charged meanwhile; its counter must not be believed when it comes back.
+    """
+    start = Limit(project, "", "", "", "", "", 0, None, None, "").counter.partition("|")[0] + "|"
+    mine = counters.c.id.startswith(start, autoescape=True) & counters.c.id.contains("|usd|")
+    db.execute(delete(counters).where(mine))
+
+
+def _write(project: Project) -> Mapping[str, Any]:
+    return cast("dict[str, Any]", write({project.name: project})["projects"])[project.name]  # type: ignore[no-any-return]
 
 
 def _rows(name: str, document: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -18,8 +18,9 @@ log = logging.getLogger("keyguard.ledger")
 
 FLUSH_SECONDS = 0.01
 """How long a commit may wait until it is brought to the disk."""
-RETRY_SECONDS = 1.0
-CHECKPOINT_FLUSHES = 256
+LOG_BYTES = 64 * 1024 * 1024
+"""Size from which the log is begun anew even if that makes writers wait for a moment."""
+CHECKPOINT_FLUSHES = 64
 """After how many flushes the log's contents are moved into the database file."""
 
 _sync_data = getattr(os, "fdatasync", os.fsync)  # macOS has only the latter
@@ -29,7 +30,7 @@ class Disk:
     """The write-ahead log of one database, and the thread that brings it to the disk.
 
     Attributes:
-        problem: why the disk cannot be written to; None while it can. Nothing should be held meanwhile.
+        problem: what the disk lost; None as long as it lost nothing. From then on nothing should be held.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,16 +44,18 @@ class Disk:
         self._timer: asyncio.TimerHandle | None = None
         self._running = False
         self._again = False
+        self._closed = False
 
     def touch(self) -> None:
         """Take note that something was committed."""
         if self._running:
             self._again = True
-        elif self._timer is None:
+        elif self._timer is None and not self._closed:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._start)
 
     async def close(self) -> None:
         """Bring everything to the disk, and end the thread."""
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
         await asyncio.get_running_loop().run_in_executor(self._thread, self._finish)
@@ -65,14 +68,13 @@ class Disk:
 
     def _done(self, work: "asyncio.Future[None]") -> None:
         self._running = False
-        if work.cancelled():
+        if work.cancelled() or self._closed:
             return
         error = work.exception()
-        if error is not None and self.problem is None:
-            log.error("the ledger's disk does not take what is written to it: %s", error)
-        self.problem = None if error is None else str(error)
         if error is not None:
-            self._timer = asyncio.get_running_loop().call_later(RETRY_SECONDS, self._start)
+            # The system tells of a lost write once only: what comes later says nothing about what is missing.
+            self.problem = f"{type(error).__name__}: {error}"
+            log.error("the ledger's disk lost what was written; restart the gateway: %s", self.problem)
         elif self._again:
             self.touch()
 
@@ -85,31 +87,27 @@ class Disk:
             self._checkpoint()
 
     def _sync(self) -> None:
-        with contextlib.suppress(FileNotFoundError):  # no log: everything is in the database file already
-            _sync_data(self._open())
-
-    def _open(self) -> int:
-        """Return the log's descriptor; it is opened anew when SQLite has replaced the file."""
-        if self._file is not None:
-            now, then = self._log.stat(), os.fstat(self._file)
-            if (now.st_ino, now.st_dev) == (then.st_ino, then.st_dev):
-                return self._file
-            os.close(self._file)
-            self._file = None
-        self._file = os.open(self._log, os.O_RDONLY | os.O_CLOEXEC)
-        return self._file
+        now = self._log.stat()
+        if self._file is None:
+            self._file = os.open(self._log, os.O_RDONLY | os.O_CLOEXEC)
+        then = os.fstat(self._file)
+        if (now.st_ino, now.st_dev) != (then.st_ino, then.st_dev):
+            raise OSError(f"{self._log} was replaced while it was in use")
+        _sync_data(self._file)
 
     def _checkpoint(self) -> None:
+        """Move the log into the database file; a long log is also begun anew, for which writers wait a moment."""
         if self._connection is None:
-            self._connection = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
-        # PASSIVE never makes a writer wait; what readers still need is moved the next time.
-        with contextlib.suppress(sqlite3.OperationalError):
-            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            self._connection = sqlite3.connect(self._path, timeout=0.25, isolation_level=None, check_same_thread=False)
+        mode = "RESTART" if self._log.stat().st_size > LOG_BYTES else "PASSIVE"
+        with contextlib.suppress(sqlite3.OperationalError):  # busy: the next one does it
+            self._connection.execute(f"PRAGMA wal_checkpoint({mode})")
 
     def _finish(self) -> None:
         with contextlib.suppress(OSError):
             self._sync()
         if self._file is not None:
             os.close(self._file)
+            self._file = None
         if self._connection is not None:
             self._connection.close()

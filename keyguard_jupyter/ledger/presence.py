@@ -48,9 +48,18 @@ class Presence:
         Raises:
             OSError: the disk is full.
         """
+        data = call_id.encode()
+        assert len(data) == CALL_ID_BYTES
         place = self._free.pop() if self._free else len(self._places)
-        os.pwrite(self._file, call_id.encode(), place * CALL_ID_BYTES)
         self._places[call_id] = place
+        try:
+            written = os.pwrite(self._file, data, place * CALL_ID_BYTES)
+        except OSError:
+            self.forget(call_id)
+            raise
+        if written != CALL_ID_BYTES:
+            self.forget(call_id)
+            raise OSError("the disk is full")
 
     def forget(self, call_id: str) -> None:
         """Let the place of a call that is resolved be used again."""

@@ -30,8 +30,8 @@ def recover(database: Database, myself: str) -> tuple[int, int]:
             continue
         path = lock_path(database, process)
         lock = try_lock(path)
-        if lock is None and its_boot == boot and path.exists():
-            continue
+        if lock is None and path.exists():
+            continue  # it lives
         sent = sent_calls(lock) if lock is not None and its_boot == boot else None
         counts = database.change(partial(_resolve, process=process, sent=sent))
         charged, released = charged + counts[0], released + counts[1]

@@ -57,7 +57,7 @@ def sums(db: Connection, covered: Range, by: Sequence[str]) -> list[dict[str, An
         "group": usage.c.groups,
         "model": usage.c.model,
         "notebook": usage.c.notebook,
-        "key": usage.c.key_suffix,
+        "key": usage.c.key_id,
         "day": func.strftime("%Y-%m-%d", usage.c.at / 1000, "unixepoch"),
     }
     chosen = [columns[name].label(f"by_{name}") for name in by]
