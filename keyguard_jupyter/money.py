@@ -14,7 +14,7 @@ NANO = 1_000_000_000
 LARGEST = 9_000_000_000 * NANO
 CENT = NANO // 100
 
-_DECIMAL = re.compile(r"[+-]?\d{1,20}(\.\d{1,20})?", re.ASCII)
+_DECIMAL = re.compile(r"[+-]?(\d{1,400}\.?\d{0,400}|\.\d{1,400})([eE][+-]?\d{1,6})?", re.ASCII)
 
 
 def parse(amount: str | int | Decimal) -> int:

@@ -36,11 +36,12 @@ def read_time(value: object, field: str) -> int | None:
         return None
     try:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
+        if moment is not None:
+            moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         moment = None
     if moment is None:
         raise BadRequest(f"{field} must be a time such as 2027-01-31T00:00:00Z", code="invalid_request", param=field)
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return int(moment.timestamp() * 1000)
 
 

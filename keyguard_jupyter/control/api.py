@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -20,12 +21,13 @@ from ..ledger.directory import KeyRecord
 from ..ledger.statement import GROUPINGS, Range, rows, sums
 from ..money import usd
 from .answers import key_row, read_time, usage_row
-from .issuing import read_lease, read_new_key
+from .issuing import read_new_key, read_renewal
 from .own import describe_caller, explain
-from .policies import apply_policy, dump_policy, dump_policy_json, parse_policy
+from .policies import apply_policy, dump_policy, dump_policy_json, parse_policy, read_policy
 
 POLICY_BYTES_MOST = 8 * 1024 * 1024
 PAGE_MOST = 5000
+_DIGITS = re.compile(r"[0-9]+")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -61,10 +63,10 @@ class Control:
 
     def _hosts(self, handler: Handler) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
+            await self._gate.freshen()
             if not self._is_host(request):
                 self._caller(request)  # an unknown key is told so; a known one is refused
                 raise Forbidden("This is for the host: it needs an admin key.", code="forbidden")
-            await self._gate.freshen()
             return await handler(request)
 
         return handle
@@ -123,10 +125,7 @@ class Control:
         return web.json_response({**key_row(record), "key": key}, status=201)
 
     async def _renew_keys(self, request: web.Request) -> web.Response:
-        body = await self._json(request)
-        ids, lease = body.get("ids"), read_lease(body)
-        if not isinstance(ids, list) or not all(isinstance(item, str) for item in ids) or lease is None:
-            raise _bad("ids", "and lease_seconds are needed: a list of key ids, and seconds")
+        ids, lease = read_renewal(await self._json(request))
         renewed = await self._gate.directory.renew(ids, lease)
         return web.json_response({"renewed": renewed, "refused": sorted(set(ids) - set(renewed))})
 
@@ -151,13 +150,16 @@ class Control:
             raw += more
         if len(raw) > POLICY_BYTES_MOST:
             raise BadRequest("The policy is larger than 8 MB.", code="invalid_request")
+        dry_run = _flag(request, "dry_run")
         try:
-            wanted = await asyncio.to_thread(parse_policy, raw.decode())
+            if request.content_type == "application/json":  # not every JSON document means the same in YAML
+                wanted = await asyncio.to_thread(read_policy, parse_body(raw))
+            else:
+                wanted = await asyncio.to_thread(parse_policy, raw.decode())
         except UnicodeDecodeError:
             raise BadRequest("The policy is not UTF-8.", code="invalid_request") from None
         except PolicyError as error:
             raise BadRequest(str(error), code="invalid_request", param=error.path or None) from None
-        dry_run = request.query.get("dry_run", "false").lower() in {"1", "true", "yes"}
         return web.json_response(await apply_policy(self._gate.directory, wanted, dry_run=dry_run))
 
     # --- usage --------------------------------------------------------------------------------------------------
@@ -176,7 +178,7 @@ class Control:
 
     async def _rows(self, request: web.Request, covered: Range, *, whose: bool) -> web.Response:
         after, most = request.query.get("after", "0"), _page(request)
-        if not after.isdigit() or len(after) > 18:
+        if not _DIGITS.fullmatch(after) or len(after) > 18:
             raise _bad("after", "must be the id of the last row seen")
         found = await self._gate.database.read(lambda db: rows(db, covered, after=int(after), most=most + 1))
         return web.json_response(
@@ -197,9 +199,16 @@ def _times(request: web.Request) -> tuple[int | None, int | None]:
 
 def _page(request: web.Request) -> int:
     text = request.query.get("limit", "1000")
-    if not text.isdigit() or not 1 <= int(text[:9]) <= PAGE_MOST:
+    if not _DIGITS.fullmatch(text) or len(text) > 9 or not 1 <= int(text) <= PAGE_MOST:
         raise _bad("limit", f"must be a number of rows up to {PAGE_MOST}")
     return int(text)
+
+
+def _flag(request: web.Request, name: str) -> bool:
+    text = request.query.get(name, "false").lower()
+    if text not in {"1", "true", "yes", "0", "false", "no"}:
+        raise _bad(name, "must be true or false")
+    return text in {"1", "true", "yes"}
 
 
 def _bad(field: str, problem: str) -> BadRequest:

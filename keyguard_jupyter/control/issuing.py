@@ -10,6 +10,7 @@ from ..ledger.directory import Directory, NewKey
 from .answers import read_time
 
 LEASE_SECONDS_MOST = 24 * 60 * 60
+RENEWALS_MOST = 1000
 _NAME_MOST = 200
 _FIELDS = frozenset(
     {"person", "project", "label", "expires_at", "settings", "kind", "kernel_id", "notebook", "lease_seconds"}
@@ -24,7 +25,7 @@ def read_new_key(directory: Directory, body: Mapping[str, Any]) -> NewKey:
         NotFound: there is no such project.
     """
     if unknown := sorted(set(body) - _FIELDS):
-        raise _bad(unknown[0], f"is not a field of a key; known are {', '.join(sorted(_FIELDS))}")
+        raise _bad(unknown[0][:_NAME_MOST], f"is not a field of a key; known are {', '.join(sorted(_FIELDS))}")
     project = _name(body, "project") or "default"
     if project not in directory.projects:
         raise NotFound(f"There is no project {project!r}.", code="not_found", param="project")
@@ -32,7 +33,7 @@ def read_new_key(directory: Directory, body: Mapping[str, Any]) -> NewKey:
     if person is None:
         raise _bad("person", "is missing: whose key is it?")
     kind = body.get("kind", "personal")
-    if kind not in {"personal", "kernel"}:
+    if kind not in ("personal", "kernel"):
         raise _bad("kind", "must be personal or kernel")
     lease = read_lease(body)
     if lease is not None and kind != "kernel":
@@ -48,6 +49,22 @@ def read_new_key(directory: Directory, body: Mapping[str, Any]) -> NewKey:
         expires_at=read_time(body.get("expires_at"), "expires_at"),
         lease_ms=lease,
     )
+
+
+def read_renewal(body: Mapping[str, Any]) -> tuple[list[str], int]:
+    """Read which keys' leases are to be renewed, and for how many milliseconds.
+
+    Raises:
+        BadRequest: a field is missing, unknown or malformed.
+    """
+    if unknown := sorted(set(body) - {"ids", "lease_seconds"}):
+        raise _bad(unknown[0][:_NAME_MOST], "is not a field of a renewal; known are ids, lease_seconds")
+    ids, lease = body.get("ids"), read_lease(body)
+    if not isinstance(ids, list) or not all(isinstance(item, str) for item in ids) or len(ids) > RENEWALS_MOST:
+        raise _bad("ids", f"must be a list of at most {RENEWALS_MOST} key ids")
+    if lease is None:
+        raise _bad("lease_seconds", "is missing")
+    return ids, lease
 
 
 def read_lease(body: Mapping[str, Any]) -> int | None:
@@ -67,7 +84,10 @@ def read_lease(body: Mapping[str, Any]) -> int | None:
 def _settings(body: Mapping[str, Any], project: Project) -> Settings:
     try:
         return read_settings(
-            body.get("settings") or {}, "settings", timezone=project.timezone, groups=frozenset(project.groups)
+            {} if body.get("settings") is None else body["settings"],
+            "settings",
+            timezone=project.timezone,
+            groups=frozenset(project.groups),
         )
     except PolicyError as error:
         raise BadRequest(str(error), code="invalid_request", param=error.path) from None

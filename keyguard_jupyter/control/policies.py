@@ -33,10 +33,14 @@ class _Loader(yaml.SafeLoader):
     """Reads plain data, and refuses a key that stands twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        names = [self.construct_object(name, deep=True) for name, _ in node.value]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise PolicyError("", f"line {node.start_mark.line + 1}: {twice!r} stands twice in one mapping")
+        seen: set[Hashable] = set()
+        for name_node, _ in node.value:
+            name = self.construct_object(name_node, deep=True)
+            if not isinstance(name, Hashable):
+                continue  # refused below
+            if name in seen:
+                raise PolicyError("", f"line {name_node.start_mark.line + 1}: {name!r} stands twice in one mapping")
+            seen.add(name)
         return super().construct_mapping(node, deep=deep)
 
 
@@ -52,7 +56,28 @@ def parse_policy(text: str) -> dict[str, Project]:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
         raise PolicyError("", f"{where}not valid YAML: {getattr(error, 'problem', error)}") from None
-    return read(document)
+    except PolicyError:
+        raise
+    except (ValueError, RecursionError) as error:  # a date that does not exist, or nesting without end
+        reason = "nested too deep" if isinstance(error, RecursionError) else error
+        raise PolicyError("", f"not valid YAML: {reason}") from None
+    return read_policy(document)
+
+
+def read_policy(document: object) -> dict[str, Project]:
+    """Read a policy from plain data.
+
+    Raises:
+        PolicyError: names the field.
+    """
+    try:
+        projects = read(document)
+        dump_policy_json(projects).encode()
+    except RecursionError:
+        raise PolicyError("", "nested too deep") from None
+    except UnicodeEncodeError:
+        raise PolicyError("", "it contains characters that are not Unicode text") from None
+    return projects
 
 
 def dump_policy(projects: Mapping[str, Project]) -> str:
@@ -62,7 +87,7 @@ def dump_policy(projects: Mapping[str, Project]) -> str:
 
 def dump_policy_json(projects: Mapping[str, Project]) -> str:
     """Write a policy as JSON."""
-    return json.dumps(write(projects))
+    return json.dumps(write(projects), ensure_ascii=False)
 
 
 async def apply_policy(directory: Directory, wanted: Mapping[str, Project], *, dry_run: bool = False) -> dict[str, Any]:

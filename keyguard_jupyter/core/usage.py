@@ -126,6 +126,8 @@ def _read(usage: object, read: str, written: str) -> Usage:
 
 
 def _split(prompt: int, read: Mapping[str, object], output: int, written: Mapping[str, object]) -> Usage:
+    if _is_plain(read) and _is_plain(written):
+        return Usage(input=prompt, output=output)
     audio, image = _modalities(read, prompt, "prompt")
     cached = _count(read, "cached_tokens")
     write, write_12h = _writes(read)
@@ -156,6 +158,11 @@ def _split(prompt: int, read: Mapping[str, object], output: int, written: Mappin
         image_output=image_out,
         reasoning=reasoning,
     )
+
+
+def _is_plain(details: Mapping[str, object]) -> bool:
+    """Tell whether nothing is counted apart: the usual case, for which the rest is not worth its time."""
+    return all(value is None or (type(value) is int and not value) for value in details.values())
 
 
 def _modalities(details: Mapping[str, object], whole: int, name: str) -> tuple[int, int]:
@@ -199,7 +206,7 @@ def _details(report: Mapping[str, object], name: str) -> Mapping[str, object]:
 
 
 def _mapping(value: object, name: str) -> Mapping[str, object]:
-    if not isinstance(value, Mapping):
+    if type(value) is not dict and not isinstance(value, Mapping):  # the former is what JSON gives, and quicker
         raise UsageError(f"impossible usage: {name} is not an object")
     return value
 

@@ -30,9 +30,7 @@ _CALLED = an_object({"name": text, "arguments": text}, {"parsed_arguments"})
 _CALL = by_type(
     {
         "function": an_object({"id": text, "type": text, "function": _CALLED}, {"index"}),
-        "custom": an_object(
-            {"id": text, "type": text, "custom": an_object({"name": text, "input": text})}, {"index"}
-        ),
+        "custom": an_object({"id": text, "type": text, "custom": an_object({"name": text, "input": text})}, {"index"}),
     },
     "tool calls",
 )

@@ -31,7 +31,7 @@ class Frames:
             *frames, self._rest = data.split(ending)
         if len(self._rest) > FRAME_BYTES_MOST:
             raise ValueError("a frame of the provider's stream is too large")
-        return [frame + ending for frame in frames if frame]
+        return [whole + ending for frame in frames if (whole := frame.lstrip(b"\n"))]
 
     def end(self) -> bytes:
         """Return what is left when the stream has ended."""

@@ -20,6 +20,7 @@ from ..core.people import Caller
 from ..core.prices import PriceTable
 from ..core.providers import KeySource, ProviderSpec
 from ..errors import ConfigurationError, ProviderFailed, Unpriced
+from .echoes import pattern_of
 from .endpoints import Endpoint
 
 CONNECT_SECONDS = 10.0
@@ -29,6 +30,8 @@ being closed. Such a call would have to be charged, because nobody could know th
 COMMAND_SECONDS = 60.0
 REMOVED = b"[removed]"
 ROUTES_MOST = 10_000
+RETRY_SECONDS = 2
+_NO_CONNECTION = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
 
 
 class Unsent(ProviderFailed):
@@ -48,6 +51,7 @@ class Provider:
         self.spec = spec
         self._key = key
         self._secret = key.encode() if key else None
+        self._echoes = pattern_of(key) if key else None
         self._proxy = _proxy_for(spec.base_url)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
@@ -62,6 +66,7 @@ class Provider:
             read_bufsize=2**18,
         )
         self._headers = CIMultiDict(self._fixed_headers())
+        self._identifiers: dict[tuple[str, str], str] = {}
         self._urls: dict[tuple[str, str], URL] = {}
 
     def __repr__(self) -> str:
@@ -92,15 +97,18 @@ class Provider:
             return await self._session.post(
                 url, data=body, headers=self._headers, allow_redirects=False, proxy=self._proxy
             )
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise Unsent(
-                f"The provider {self.spec.name} cannot be reached. Nothing was charged.", code="provider_error"
-            ) from error
+        except _NO_CONNECTION as error:
+            message = f"The provider {self.spec.name} cannot be reached. Nothing was charged."
+            raise Unsent(message, code="provider_error", retry_after=RETRY_SECONDS) from error
 
     def redact(self, data: bytes) -> bytes:
-        """Remove the key from what the provider said, should it have repeated it."""
-        if self._secret is not None and self._secret in data:
-            return data.replace(self._secret, REMOVED)
+        """Remove the key from what the provider said, should it have repeated it, however it is escaped."""
+        if self._secret is None or self._echoes is None:
+            return data
+        if self._secret in data:
+            data = data.replace(self._secret, REMOVED)
+        if b"\\" in data or b"%" in data:
+            data = self._echoes.sub(REMOVED, data)
         return data
 
     async def close(self) -> None:
@@ -109,7 +117,9 @@ class Provider:
 
     def _prepare_url(self, endpoint: Endpoint, model: str) -> URL:
         text = self.spec.base_url + endpoint.path
-        if self.spec.kind == "azure":
+        if self.spec.kind == "azure" and endpoint.name == "responses":  # the deployment is named in the body
+            text = f"{self.spec.base_url}/openai/v1{endpoint.path}"
+        elif self.spec.kind == "azure":
             where = f"/openai/deployments/{quote(model, safe='')}{endpoint.path}"
             text = f"{self.spec.base_url}{where}?api-version={quote(self.spec.api_version)}"
         if len(self._urls) > ROUTES_MOST:
@@ -126,6 +136,8 @@ class Provider:
 
     def _openai_fields(self, endpoint: Endpoint, caller: Caller) -> dict[str, Any]:
         identifier = self._identifier(caller)
+        if self.spec.kind == "azure" and endpoint.name == "responses":
+            return {"store": False, "service_tier": "default", "user": identifier}
         if self.spec.kind == "azure" or endpoint.name not in {"chat", "responses"}:
             return {"user": identifier}
         # An absent tier means the one set in the provider's project, which may cost a multiple.
@@ -133,8 +145,12 @@ class Provider:
 
     def _identifier(self, caller: Caller) -> str:
         """Return a name by which the provider can act on one person, and that says nothing about who it is."""
-        person = f"{caller.project}\0{caller.person}".encode()
-        return "kg-" + hmac.new(self._secret or b"", person, hashlib.sha256).hexdigest()[:32]
+        known = self._identifiers.get((caller.project, caller.person))
+        if known is None:
+            person = f"{caller.project}\0{caller.person}".encode()
+            known = "kg-" + hmac.new(self._secret or b"", person, hashlib.sha256).hexdigest()[:32]
+            self._identifiers[caller.project, caller.person] = known
+        return known
 
     def _fixed_headers(self) -> dict[str, str]:
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": "keyguard"}

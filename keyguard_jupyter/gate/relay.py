@@ -1,36 +1,37 @@
 """Passing a held call to its provider and the answer back; whatever happens, the hold is resolved."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import aiohttp
 from aiohttp import web
 
 from ..core.people import Caller
-from ..errors import KeyguardError, LedgerUnavailable, ProviderFailed, ProviderTimedOut, Refused, Unavailable
+from ..errors import LedgerUnavailable, ProviderFailed, ProviderTimedOut, Refused, Unavailable
 from ..ledger.book import Book
 from ..ledger.calls import Settlement
 from ..money import usd
 from .ask import Ask
-from .failures import failure_of
-from .frames import Frames
+from .failures import clean_answer, clean_frame, failure_of
+from .frames import Frames, data_of, parse_data
 from .meter import Meter
 from .parse import write_body
 from .priced import Priced
 from .providers import Provider, Unsent
+from .reader import Reader
 from .reserve import Held, Waiting
 
 log = logging.getLogger("keyguard.relay")
 
 ANSWER_BYTES_MOST = 64 * 1024 * 1024
-READER_SECONDS = 60.0
-"""How long a caller may leave a full stream unread before it counts as gone; the stream is read to its end anyway."""
-_BROKEN = (aiohttp.ClientError, TimeoutError, ConnectionError, ValueError)
+ERROR_BYTES_MOST = 64 * 1024
+END_SECONDS = 0.1
+"""How long a provider may take to end a stream after its last frame; the connection is closed then."""
+_BROKEN = (aiohttp.ClientError, TimeoutError, ConnectionError, ValueError, RecursionError)
 
 
 @dataclass(slots=True)
@@ -40,11 +41,12 @@ class Relay:
     book: Book
     waiting: Waiting
     provider: Provider
-    priced: Priced | None
+    priced: Priced
     caller: Caller
     ask: Ask
     held: Held
     _began: float = 0.0
+    _sent: bool = False
     _resolved: bool = False
 
     async def run(self, request: web.Request) -> web.StreamResponse:
@@ -52,38 +54,39 @@ class Relay:
 
         Raises:
             Refused: the provider, or the ledger, failed.
+            ConnectionError: the caller went away before anything was sent.
         """
         self._began = time.monotonic()
         meter = Meter(self.ask.endpoint, self.priced, self.held.call)
         try:
             return await self._run(request, meter)
-        except Refused:
-            raise
         except _BROKEN as error:
+            if not self._sent:
+                raise
             raise self._broken(error) from None
         finally:
-            # Nobody knows what the provider did with a call that broke off: it is charged as held.
-            if not self._resolved:
+            if self._resolved:
+                pass
+            elif self._sent:
+                # Nobody knows what the provider did with a call that broke off: it is charged as held.
                 await self._settle(meter.settlement(self._elapsed(), "interrupted"))
+            else:
+                await self._void()
 
     async def _run(self, request: web.Request, meter: Meter) -> web.StreamResponse:
         body = self.provider.body_for(self.ask.endpoint, self.ask.body, self.held.cap, self.caller)
-        try:
-            raw = write_body(body)
-            self.book.mark_sent(self.held.call.id)
-        except KeyguardError as error:
-            await self._void()
-            if isinstance(error, LedgerUnavailable):
-                raise Unavailable("The ledger does not answer. Nothing was sent.", code="ledger_unavailable") from error
-            raise
+        raw = write_body(body)
+        if request.transport is None:
+            raise ConnectionResetError("the caller went away")
+        self._mark_sent()
         try:
             answer = await self.provider.send(self.ask.endpoint, self.ask.model, raw)
         except Unsent:
-            await self._void()
+            self._sent = False
             raise
         async with answer:
             if answer.status != 200:
-                return await self._fail(answer)
+                raise await self._fail(answer)
             if self.ask.stream and answer.content_type == "text/event-stream":
                 return await self._stream(request, answer, meter)
             return await self._whole(answer, meter)
@@ -91,11 +94,17 @@ class Relay:
     # --- whole answers ------------------------------------------------------------------------------------------
 
     async def _whole(self, answer: aiohttp.ClientResponse, meter: Meter) -> web.Response:
-        raw = self.provider.redact(await _read(answer))
+        raw = self.provider.redact(await _read(answer, ANSWER_BYTES_MOST))
+        if answer.content_type == "text/event-stream":
+            _read_unasked(raw, meter)
         document = json.loads(raw)
         if not isinstance(document, dict):
             raise ValueError("the answer is no JSON object")  # noqa: TRY004  (like invalid JSON)
         meter.read_answer(document)
+        if document.get("error"):
+            if not meter.knows and "object" not in document:
+                raise ValueError("the answer is an error")
+            raw = json.dumps(clean_answer(document)).encode()
         end = meter.settlement(self._elapsed())
         await self._settle(end)
         headers = self._headers()
@@ -104,48 +113,60 @@ class Relay:
             headers["x-keyguard-remaining-usd"] = usd(max(0, self.held.left + self.held.call.held - end.cost))
         return web.Response(body=raw, content_type="application/json", headers=headers)
 
-    async def _fail(self, answer: aiohttp.ClientResponse) -> web.Response:
-        raw = self.provider.redact(await _read(answer))
+    async def _fail(self, answer: aiohttp.ClientResponse) -> Refused:
+        """Settle a call that the provider refused, and return what the caller is told."""
+        raw = b""
+        with contextlib.suppress(*_BROKEN):  # the status says enough
+            raw = self.provider.redact(await _read(answer, ERROR_BYTES_MOST))
         failure = failure_of(answer.status, answer.headers, raw, self.provider.spec)
         if not failure.charged:
             outcome = f"provider_{answer.status}"
             await self._settle(Settlement(cost=0, outcome=outcome, duration_ms=self._elapsed()))
-        elif failure.input_only and self.priced is not None:
+        elif failure.input_only:
             cost = min(self.priced.worst(self.ask.input_tokens, 0), self.held.call.held)
             await self._settle(Settlement(cost=cost, outcome="content_filter", duration_ms=self._elapsed()))
-        raise failure.refusal
+        return failure.refusal
 
     # --- streams ------------------------------------------------------------------------------------------------
 
     async def _stream(self, request: web.Request, answer: aiohttp.ClientResponse, meter: Meter) -> web.StreamResponse:
-        reader = _Reader(request, self._stream_headers())
-        frames = Frames()
+        reader = Reader(request, self._stream_headers())
         try:
             await reader.start()
-            async for chunk in answer.content.iter_any():
-                await self._pass_on(frames.feed(chunk), meter, reader)
-            if rest := frames.end():
-                await self._pass_on([rest + b"\n\n"], meter, reader)
-        except _BROKEN as error:
-            log.warning("call %s: the provider's stream broke off: %s", self.held.call.id, type(error).__name__)
-            await self._settle(meter.settlement(self._elapsed(), "interrupted"))
-            await reader.write(_error_frame(self._broken(error)))
+            await self._pass_all(answer, meter, reader)
+        except Exception as error:  # noqa: BLE001  (an answer that has begun cannot become another one)
+            if not self._resolved:
+                log.warning("call %s: the provider's stream broke off: %s", self.held.call.id, type(error).__name__)
+                await self._settle(meter.settlement(self._elapsed(), "interrupted"))
+                await reader.write(_error_frame(self._broken(error)))
         else:
             await self._settle(meter.settlement(self._elapsed(), reader.outcome))
         await reader.finish()
         return reader.response
 
-    async def _pass_on(self, arrived: list[bytes], meter: Meter, reader: "_Reader") -> None:
+    async def _pass_all(self, answer: aiohttp.ClientResponse, meter: Meter, reader: Reader) -> None:
+        frames = Frames()
+        async with asyncio.timeout(None) as patience:
+            async for chunk in answer.content.iter_any():
+                await self._pass_on(frames.feed(chunk), meter, reader)
+                if self._resolved and patience.when() is None:
+                    patience.reschedule(asyncio.get_running_loop().time() + END_SECONDS)
+        rest = frames.end()
+        if parse_data(rest) is not None or data_of(rest).strip() == b"[DONE]":  # else it was cut off
+            await self._pass_on([rest + b"\n\n"], meter, reader)
+
+    async def _pass_on(self, arrived: list[bytes], meter: Meter, reader: Reader) -> None:
         passed = []
         for frame in arrived:
-            last, only_usage = meter.read_frame(frame)
-            if last:
+            plain = self.provider.redact(frame)
+            last, only_usage = meter.read_frame(plain)
+            if last and meter.knows:
                 # The caller may look at its balance as soon as it sees the end.
                 await self._settle(meter.settlement(self._elapsed(), reader.outcome))
             if not only_usage or self.ask.wants_usage:
-                passed.append(frame)
+                passed.append(clean_frame(plain))
         if passed:
-            await reader.write(self.provider.redact(b"".join(passed)))
+            await reader.write(b"".join(passed))
 
     # --- the ledger ---------------------------------------------------------------------------------------------
 
@@ -156,16 +177,28 @@ class Relay:
         try:
             await self.book.settle(self.held.call, end)
         except LedgerUnavailable as error:
-            # The hold stays, marked as sent: it is charged in full when the ledger answers again.
-            log.error("call %s could not be settled, and stays held: %s", self.held.call.id, error)
+            # The hold stays until the ledger answers again, and the book writes what the call came to.
+            log.error("call %s could not be settled yet, and stays held: %s", self.held.call.id, error)
         if end.outcome in {"overrun", "invalid_usage", "no_usage"}:
             log.warning("call %s of %s: %s", self.held.call.id, self.held.call.model, end.outcome)
         self.waiting.release()
 
     async def _void(self) -> None:
+        if self._resolved:
+            return
         self._resolved = True
-        await self.book.void(self.held.call.id)
+        try:
+            await self.book.void(self.held.call.id)
+        except LedgerUnavailable as error:
+            log.error("call %s could not be voided yet, and stays held: %s", self.held.call.id, error)
         self.waiting.release()
+
+    def _mark_sent(self) -> None:
+        try:
+            self.book.mark_sent(self.held.call.id)
+        except LedgerUnavailable as error:
+            raise Unavailable("The ledger does not answer. Nothing was sent.", code="ledger_unavailable") from error
+        self._sent = True
 
     def _elapsed(self) -> int:
         return int((time.monotonic() - self._began) * 1000)
@@ -199,55 +232,24 @@ class Relay:
         )
 
 
-class _Reader:
-    """The caller's side of a stream: goes on without a caller who has gone away."""
-
-    def __init__(self, request: web.Request, headers: Mapping[str, str]) -> None:
-        self._request = request
-        self.response = web.StreamResponse(headers=headers)
-        self._gone = False
-
-    @property
-    def outcome(self) -> str:
-        """How the call ended, seen from here."""
-        return "client_gone" if self._gone else "ok"
-
-    async def start(self) -> None:
-        try:
-            await self.response.prepare(self._request)
-        except ConnectionError:
-            self._gone = True
-
-    async def write(self, data: bytes) -> None:
-        if self._gone:
-            return
-        try:
-            async with asyncio.timeout(READER_SECONDS):
-                await self.response.write(data)
-        except (ConnectionError, TimeoutError):
-            self._gone = True
-            if self._request.transport is not None:
-                self._request.transport.abort()
-
-    async def finish(self) -> None:
-        if not self._gone:
-            try:
-                await self.response.write_eof()
-            except ConnectionError:
-                self._gone = True
+def _read_unasked(raw: bytes, meter: Meter) -> None:
+    """Take the cost from a stream that nobody asked for, and that cannot be passed on."""
+    frames = Frames()
+    for frame in [*frames.feed(raw), frames.end()]:
+        meter.read_frame(frame)
 
 
-async def _read(answer: aiohttp.ClientResponse) -> bytes:
-    if answer.content_length is not None and answer.content_length <= ANSWER_BYTES_MOST:
+async def _read(answer: aiohttp.ClientResponse, most: int) -> bytes:
+    plain = "Content-Encoding" not in answer.headers
+    if plain and answer.content_length is not None and answer.content_length <= most:
         return await answer.read()
     raw = bytearray()
     async for chunk in answer.content.iter_any():
         raw += chunk
-        if len(raw) > ANSWER_BYTES_MOST:
+        if len(raw) > most:
             raise ValueError("the provider's answer is too large")
     return bytes(raw)
 
 
 def _error_frame(refusal: Refused) -> bytes:
-    body: dict[str, Any] = refusal.body()
-    return b"data: " + json.dumps(body).encode() + b"\n\n"
+    return b"data: " + json.dumps(refusal.body()).encode() + b"\n\n"

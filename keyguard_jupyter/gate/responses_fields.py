@@ -21,8 +21,18 @@ from .fields import GENERAL, OURS, Fields, cap, positive, service_tier
 HIDDEN_INPUT = "would add input that Keyguard cannot see, and so cannot price"
 STORED = "needs the provider to store conversations, which Keyguard turns off"
 UNSEEN = "would run on after the answer, so that nobody would see what it cost"
-_OF_HOSTED_TOOLS = ("mcp_", "computer_call", "web_search_call", "file_search_call", "code_interpreter_call")
-_OF_HOSTED_TOOLS += ("image_generation_call", "tool_search", "additional_tools", "shell_call", "program")
+_OF_HOSTED_TOOLS = (
+    "mcp_",
+    "computer_call",
+    "web_search_call",
+    "file_search_call",
+    "code_interpreter_call",
+    "image_generation_call",
+    "tool_search",
+    "additional_tools",
+    "shell_call",
+    "program",
+)
 
 _PART = by_type(
     {

@@ -40,5 +40,5 @@ async def sweep_for_ever(database: Database, myself: str) -> None:
         await asyncio.sleep(SWEEP_SECONDS)
         try:
             await sweep(database, myself)
-        except LedgerUnavailable as error:
-            log.error("%s", error)
+        except (LedgerUnavailable, OSError) as error:
+            log.error("the sweep failed, and is tried again: %s", error)

@@ -13,7 +13,7 @@ import contextlib
 import json
 import logging
 import sqlite3
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -36,8 +36,8 @@ BATCH_MOST = 32
 """Operations in one transaction: so many keep the event loop for a few milliseconds at most."""
 
 _LOOK = "SELECT id, spent, held FROM counters WHERE id IN ({})"
-_TAKE = "UPDATE counters SET held = held + ? WHERE id IN ({})"
-_GIVE = "UPDATE counters SET held = held - ?, spent = spent + ? WHERE id IN ({})"
+_TAKE = "UPDATE counters SET held = held + ? WHERE id = ?"
+_GIVE = "UPDATE counters SET held = held - ?, spent = spent + ? WHERE id = ?"
 _OPEN = "INSERT INTO counters (id, spent, held, ends) VALUES (?, 0, 0, ?)"
 _HOLD = "INSERT INTO holds (id, process, amounts, call) VALUES (?, ?, ?, ?)"
 _FIND = "SELECT amounts FROM holds WHERE id = ?"
@@ -299,14 +299,14 @@ class Book:
 
 
 @cache
-def _many(statement: str, count: int) -> str:
-    return statement.format(", ".join("?" * count))
+def _look_at(count: int) -> str:
+    return _LOOK.format(", ".join("?" * count))
 
 
 def _take(db: sqlite3.Connection, amounts: Sequence[Amount]) -> int | None:
     ids = [taken.limit.counter for taken in amounts]
-    found = {row[0]: row for row in db.execute(_many(_LOOK, len(ids)), ids)}
-    rests, sizes, new = [], defaultdict(list), []
+    found = {row[0]: row for row in db.execute(_look_at(len(ids)), ids)}
+    rests, changes, new = [], [], []
     for taken in amounts:
         limit = taken.limit
         row = found.get(limit.counter)
@@ -320,33 +320,30 @@ def _take(db: sqlite3.Connection, amounts: Sequence[Amount]) -> int | None:
             raise NoRoom(limit, row[1], row[2])
         if limit.unit == "usd":
             rests.append(rest)
-        sizes[taken.amount].append(limit.counter)
+        changes.append((taken.amount, limit.counter))
     for limit in new:
         ends = None if limit.resets_at is None else int(limit.resets_at.timestamp() * 1000)
         db.execute(_OPEN, (limit.counter, ends))
-    for amount, names in sizes.items():
-        db.execute(_many(_TAKE, len(names)), (amount, *names))
+    db.executemany(_TAKE, changes)
     return min(rests, default=None)
 
 
 def _give(db: sqlite3.Connection, taken: str, end: Settlement) -> None:
     """Turn what a hold took into what the call came to."""
     unknown = end.outcome in CHARGED_IN_FULL
-    changes = defaultdict(list)
+    changes = []
     for counter, unit, amount in json.loads(taken):
         tokens = amount if unknown else end.usage.total
         spent = {"usd": end.cost, "requests": amount, "tokens": tokens, "concurrent": 0}[unit]
-        changes[amount, spent].append(counter)
-    for change, names in changes.items():
-        db.execute(_many(_GIVE, len(names)), (*change, *names))
+        changes.append((amount, spent, counter))
+    db.executemany(_GIVE, changes)
 
 
 def _release(db: sqlite3.Connection, call_id: str) -> bool:
     found = db.execute(_FIND, (call_id,)).fetchone()
     if found is None:
         return False
-    for counter, _unit, amount in json.loads(found[0]):
-        db.execute(_many(_GIVE, 1), (amount, 0, counter))
+    db.executemany(_GIVE, [(amount, 0, counter) for counter, _unit, amount in json.loads(found[0])])
     db.execute(_END, (call_id,))
     return True
 

@@ -129,7 +129,7 @@ def test_the_version_tells_overrides_apart():
         ("a/m", {"input": True, "output": "1"}, "as a string"),
         ("a/m", {"input": None, "output": "1"}, "as a string"),
         ("a/m", {"input": "-1", "output": "1"}, "out of range"),
-        ("a/m", {"input": "NaN", "output": "1"}, "out of range"),
+        ("a/m", {"input": "NaN", "output": "1"}, "is not an amount"),
         ("a/m", {"input": "1e308", "output": "1"}, "out of range"),
         ("a/m", {"input": "1000001", "output": "1"}, "out of range"),
         ("a/m", {"input": "1e-10", "output": "1"}, "finer"),

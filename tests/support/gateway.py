@@ -1,5 +1,6 @@
 """A real gateway process, started as a Jupyter server starts it."""
 
+import contextlib
 import json
 import os
 import signal
@@ -14,6 +15,9 @@ from keyguard_jupyter.core.keys import ADMIN_PREFIX, make_key
 from keyguard_jupyter.vault import Vault
 
 REAL_KEY = "sk-real-canary-0123456789abcdefghijklmnopqrstuvwxyz"
+OTHER_KEY = "azure/canary+9876543210zyxwvutsrqponmlkjihgfedcba="
+CANARIES = (REAL_KEY, OTHER_KEY)
+"""Keys that must turn up nowhere but at a provider."""
 
 OPEN_POLICY = {
     "projects": {
@@ -46,6 +50,8 @@ class Gateway:
         settings: of class Keyguard, over the defaults for tests.
         policy: applied after the start; None leaves what the database holds.
         database: shared with another gateway when given.
+        key: of the provider called openai.
+        keys: of further providers, by their names.
     """
 
     def __init__(
@@ -57,12 +63,13 @@ class Gateway:
         policy: dict[str, Any] | None = OPEN_POLICY,
         database: Path | None = None,
         key: str = REAL_KEY,
+        keys: dict[str, str] | None = None,
     ) -> None:
         self.folder = folder
         self.database = database or folder / "ledger.sqlite"
         self.admin_key = make_key(ADMIN_PREFIX)
         self.log = folder / f"gateway-{id(self)}.log"
-        self._key = key
+        self._keys = {"openai": key, **(keys or {})}
         self._policy = policy
         self._settings = {
             "providers": {"openai": {"kind": "openai", "base_url": provider_url}},
@@ -103,13 +110,13 @@ class Gateway:
     def try_to_start(self) -> dict[str, Any]:
         """Start it, and return the line that it says: its address, or why it cannot start."""
         vault = Vault()
-        vault.put({"openai": self._key.encode()})
+        vault.put({name: key.encode() for name, key in self._keys.items()})
         document = {
             "config": self._settings,
             "admin_key": self.admin_key,
             "vault": list(vault.fds),
             "port": self.port,
-            "keys": {"openai": "environment"},
+            "keys": dict.fromkeys(self._keys, "environment"),
         }
         env = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
         env["JUPYTER_RUNTIME_DIR"] = str(self.folder / "runtime")
@@ -140,6 +147,14 @@ class Gateway:
         self._process.stdin.close()
         self._process.wait(20)
         self._process.stdout.close()
+        self.assert_no_leak()
+
+    def assert_no_leak(self) -> None:
+        """Search what it wrote (log, ledger, files beside it) for the real keys."""
+        for path in {*self.folder.rglob("*"), *self.database.parent.glob(f"{self.database.name}*")}:
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+                found = [canary for canary in CANARIES if canary.encode() in path.read_bytes()]
+                assert not found, f"a real key stands in {path}"
 
     def kill(self) -> None:
         """Kill -9."""
