@@ -21,7 +21,7 @@ ALLOWED = {
 FOREIGN = {
     "core": set(),
     "ledger": {"sqlalchemy", "alembic"},
-    "gate": {"aiohttp", "prometheus_client", "sqlalchemy"},
+    "gate": {"aiohttp", "multidict", "yarl", "prometheus_client", "sqlalchemy"},
     "control": {"aiohttp", "yaml", "sqlalchemy"},
     "jupyter": {"jupyter_server", "jupyter_client", "jupyter_core", "traitlets", "tornado"},
     "notebook": {"IPython", "pandas", "traitlets"},

@@ -113,7 +113,7 @@ def _callers_fault(status: int, error: Mapping[str, Any], spec: ProviderSpec) ->
     kind = NotFound if status == 404 else BadRequest
     return kind(
         message,
-        code=code if isinstance(code, str) and _CODE.fullmatch(code) else "invalid_request",
+        code=code if isinstance(code, str) and _CODE.fullmatch(code) and clean(code) == code else "invalid_request",
         param=clean(param)[:100] if isinstance(param, str) else None,
     )
 

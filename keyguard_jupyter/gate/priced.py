@@ -1,6 +1,6 @@
 """What one model at one provider costs: the price table's row with the provider's multiplier."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..core import prices
 from ..core.prices import Price, PriceTable
@@ -10,8 +10,7 @@ from ..core.usage import Usage
 from ..errors import Unpriced
 
 
-@dataclass(frozen=True, slots=True)
-class Priced:
+class Priced(NamedTuple):
     """A model's price at a provider. All amounts are nano-dollars."""
 
     price: Price

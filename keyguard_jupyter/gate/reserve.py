@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from ..core.limits import Limit
 from ..errors import BadRequest, OverBudget, TooMany
@@ -23,8 +24,7 @@ OPENINGS_MOST = 100
 """How many limits of one call may have to be computed from history first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """A call whose money is held.
 
     Args:

@@ -1,6 +1,7 @@
 """Which models a route serves, and which none does."""
 
 import re
+from functools import lru_cache
 
 from ..core.prices import Price
 from ..core.providers import ProviderSpec
@@ -56,4 +57,9 @@ def _serves(modes: frozenset[str], spec: ProviderSpec, price: Price) -> bool:
 
 
 def _acts_by_itself(price: Price, model: str) -> bool:
-    return not price.free and bool(_BY_THEMSELVES.search(model) or _BY_THEMSELVES.search(price.model))
+    return not price.free and (_is_told_by(model) or _is_told_by(price.model))
+
+
+@lru_cache(maxsize=4096)
+def _is_told_by(name: str) -> bool:
+    return _BY_THEMSELVES.search(name) is not None

@@ -15,10 +15,9 @@ import logging
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..core.limits import Limit
 from ..errors import KeyguardError, LedgerUnavailable
@@ -74,8 +73,7 @@ class Stale(KeyguardError):
     """Raised when policy or keys changed since the decision was taken; nothing was written."""
 
 
-@dataclass(frozen=True, slots=True)
-class Amount:
+class Amount(NamedTuple):
     """What a call takes from one limit while it is in flight."""
 
     limit: Limit
@@ -86,8 +84,7 @@ Work = Callable[[sqlite3.Connection, int], Any]
 """What is done within a transaction, given the revision. It raises a KeyguardError before it writes, or not at all."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
+class _Job(NamedTuple):
     work: Work
     answer: "asyncio.Future[Any]"
     sure: bool

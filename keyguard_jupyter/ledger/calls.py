@@ -3,7 +3,7 @@
 import json
 import secrets
 import time
-from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 from ..core.people import Caller
 from ..core.usage import Usage
@@ -26,8 +26,7 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One call of a caller, as known when its money is held.
 
     Args:
@@ -67,20 +66,16 @@ class Call:
 
     def dumps(self) -> str:
         """Write the call as JSON, for the hold's row."""
-        return _encode([getattr(self, name) for name in _FIELDS])
+        return _encode(self)
 
     @classmethod
     def loads(cls, text: str) -> "Call":
         """Read what :meth:`dumps` wrote."""
-        known = dict(zip(_FIELDS, json.loads(text), strict=True))
-        return cls(**{**known, "groups": tuple(known["groups"])})
+        call = cls(*json.loads(text))
+        return call._replace(groups=tuple(call.groups))
 
 
-_FIELDS = tuple(field.name for field in fields(Call))
-
-
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """What a call came to.
 
     Args:

@@ -1,9 +1,10 @@
 """The state of limits: computed from history when first needed, and read for people to see."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, func, insert, select
 
@@ -41,15 +42,11 @@ def open_counter(db: Connection, limit: Limit) -> None:
     if db.execute(select(counters.c.id).where(counters.c.id == limit.counter)).first():
         return
     held = 0
-    for row in db.execute(select(holds)).all():
-        call, amounts = Call.loads(row.call), json.loads(row.amounts)
-        listed = sum(amount for counter, _unit, amount in amounts if counter == limit.counter)
-        if listed or not _counts(limit, call):
-            held += listed
-        else:
+    for call_id, call, amounts, listed in _in_flight(db, limit):
+        held += call.held if listed is None else listed
+        if listed is None:
             amounts.append([limit.counter, "usd", call.held])
-            db.execute(holds.update().where(holds.c.id == row.id).values(amounts=json.dumps(amounts)))
-            held += call.held
+            db.execute(holds.update().where(holds.c.id == call_id).values(amounts=json.dumps(amounts)))
     ends = None if limit.resets_at is None or limit.window == "until" else _ms(limit.resets_at)
     db.execute(insert(counters).values(id=limit.counter, spent=_spent_before(db, limit), held=held, ends=ends))
 
@@ -62,9 +59,24 @@ def balances(db: Connection, limits: Iterable[Limit]) -> list[Balance]:
     found = []
     for limit in wanted:
         row = known.get(limit.counter)
-        spent, held = (row.spent, row.held) if row else (_spent_before(db, limit), 0)
-        found.append(Balance(limit, spent, held))
+        if row:
+            found.append(Balance(limit, row.spent, row.held))
+        else:
+            held = sum(call.held if listed is None else listed for _, call, _, listed in _in_flight(db, limit))
+            found.append(Balance(limit, _spent_before(db, limit), held))
     return found
+
+
+def _in_flight(db: Connection, limit: Limit) -> Iterator[tuple[str, Call, list[Any], int | None]]:
+    """Yield the calls in flight that count against a limit.
+
+    Each with its id, what it took from which counter, and what it took from this one: None if it does not list it yet.
+    """
+    for row in db.execute(select(holds)).all():
+        call, amounts = Call.loads(row.call), json.loads(row.amounts)
+        listed = [amount for counter, _unit, amount in amounts if counter == limit.counter]
+        if listed or _counts(limit, call):
+            yield row.id, call, amounts, sum(listed) if listed else None
 
 
 def _spent_before(db: Connection, limit: Limit) -> int:

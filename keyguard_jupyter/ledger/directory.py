@@ -226,8 +226,11 @@ def _forget_counters(db: Connection, project: str) -> None:
     A limit that is lifted for a while is not charged meanwhile; its counter must not be believed when it comes back.
     """
     start = Limit(project, "", "", "", "", "", 0, None, None, "").counter.partition("|")[0] + "|"
-    mine = counters.c.id.startswith(start, autoescape=True) & counters.c.id.contains("|usd|")
-    db.execute(delete(counters).where(mine))
+    ids = db.execute(select(counters.c.id).where(counters.c.id.startswith(start, autoescape=True))).scalars()
+    # Names are escaped in a counter's id, so the unit is the fourth part; LIKE does not mind upper and lower case.
+    mine = [name for name in ids if name.startswith(start) and name.split("|")[3] == "usd"]
+    for name in mine:
+        db.execute(delete(counters).where(counters.c.id == name))
 
 
 def _write(project: Project) -> Mapping[str, Any]:

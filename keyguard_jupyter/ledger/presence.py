@@ -104,4 +104,4 @@ def try_lock(path: Path) -> int | None:
 def sent_calls(file: int) -> set[str]:
     """Return the ids of the calls that a dead process had sent (and perhaps settled)."""
     data = os.pread(file, os.fstat(file).st_size, 0)
-    return {data[at : at + CALL_ID_BYTES].decode() for at in range(0, len(data), CALL_ID_BYTES)}
+    return {data[at : at + CALL_ID_BYTES].decode(errors="replace") for at in range(0, len(data), CALL_ID_BYTES)}

@@ -126,13 +126,10 @@ def test_unknown_fields_pass_where_the_host_says_so(model: str) -> None:
 
 
 @pytest.mark.parametrize("model", ["qwen", "dear"])
-@pytest.mark.parametrize("name", ["Model", "MODEL", "Max_Tokens", "ſtream", "\uff4dodel", "N", "\u212aeyN".lower()])
+@pytest.mark.parametrize("name", ["Model", "MODEL", "Max_Tokens", "\u017ftream", "\uff4dodel", "N"])
 def test_a_name_that_a_server_may_take_for_another_is_refused(model: str, name: str) -> None:
     """Some servers read names without regard to case, and the last one counts: such names pass nowhere."""
     body = {**CHAT, "model": model, name: "dearer"}
-    if name.isascii() and name == name.lower():
-        assert ask("chat", body, "campus").body[name] == "dearer"
-        return
     with pytest.raises(BadRequest) as refused:
         ask("chat", body, "campus")
     assert refused.value.code == "unknown_parameter"

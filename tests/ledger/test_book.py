@@ -444,9 +444,10 @@ async def test_a_file_that_is_no_ledger_is_unavailable(ledger: Ledger, tmp_path:
 
 async def test_an_end_that_cannot_be_counted_is_told(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
     """If the counters contradict a hold, its end is refused, the log says so, and other calls go on."""
-    broken, other = make_call(100), make_call(100)
+    bobs = make_limit(1000, name="bob")
+    broken, other = make_call(100), make_call(100, person="bob")
     await ledger.hold(broken, ADA)
-    await ledger.hold(other, TEAM)
+    await ledger.hold(other, bobs)
     ledger.report(lambda db: db.exec_driver_sql("UPDATE counters SET held = 0 WHERE id = ?", (ADA.counter,)))
     with caplog.at_level(logging.ERROR):
         found = await asyncio.gather(
@@ -455,4 +456,4 @@ async def test_an_end_that_cannot_be_counted_is_told(ledger: Ledger, caplog: pyt
     assert isinstance(found[0], LedgerUnavailable)
     assert found[1] is True
     assert "cannot be written" in caplog.text
-    assert ledger.balance(TEAM) == (40, 0)
+    assert ledger.balance(bobs) == (40, 0)

@@ -13,6 +13,7 @@ from keyguard_jupyter.ledger.book import NoRoom
 from keyguard_jupyter.ledger.calls import Call
 
 PEOPLE = ("ada", "bob", "eve")
+UNDER_WAY = 10
 
 
 class Orders:
@@ -48,7 +49,7 @@ class Orders:
         await self._ledger.close()
 
     async def hammer(self, seed: int, count: int, pool: int, share: int) -> dict[str, int]:
-        """Make many calls, some at once, and tell what they came to."""
+        """Make many calls, some at once; tell when some are done, and in the end what they came to."""
         dice = random.Random(seed)
         came = {"settled": 0, "voided": 0, "refused": 0, "cost": 0}
         limits = [make_limit(pool, scope="project", name="course"), make_limit(4, "concurrent", scope="project")]
@@ -64,12 +65,16 @@ class Orders:
                     continue
                 await asyncio.sleep(0)
                 if dice.random() < 0.2:
-                    came["voided"] += await self._ledger.book.void(call.id)
+                    done = await self._ledger.book.void(call.id)
+                    came["voided"] += done
                     continue
                 self._ledger.book.mark_sent(call.id)
                 cost = dice.randint(0, held)
-                came["settled"] += await self._ledger.book.settle(call, paid(cost))
+                done = await self._ledger.book.settle(call, paid(cost))
+                came["settled"] += done
                 came["cost"] += cost
+                if came["settled"] == UNDER_WAY:
+                    print(json.dumps("under way"), flush=True)
 
         await asyncio.gather(*(call_often() for _ in range(3)))
         return came
