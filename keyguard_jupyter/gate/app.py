@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from aiohttp import web
+from aiohttp.log import server_logger
 from aiohttp.typedefs import Middleware
 
 from ..errors import BadRequest, Forbidden, KeyguardError, LedgerUnavailable, NotFound, Refused, Unavailable
@@ -25,6 +26,7 @@ _LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 def add_gate_routes(app: web.Application, gate: Gate, metrics: Metrics) -> None:
     """Add the routes of the OpenAI API that are open; every other one is refused."""
+    server_logger.addFilter(_without_quotes)
     for endpoint in ENDPOINTS:
         app.router.add_post(f"/v1{endpoint.path}", _metered(gate, endpoint, metrics))
     app.router.add_get("/v1/models", _list_models(gate), allow_head=False)
@@ -162,6 +164,14 @@ def _routing(found: web.HTTPException, request: web.Request) -> Refused:
 
 def _failure() -> Unavailable:
     return Unavailable("The gateway failed. Tell your host; its log says where.", code="internal_error")
+
+
+def _without_quotes(record: logging.LogRecord) -> bool:
+    """Leave out the traceback with which the library shows broken requests: it quotes them, and they may hold a key."""
+    if record.exc_info:
+        record.msg, record.args = f"{record.getMessage()}: {getattr(record.exc_info[0], '__name__', '?')}", None
+        record.exc_info = None
+    return True
 
 
 def _place(error: BaseException) -> str:

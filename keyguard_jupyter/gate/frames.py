@@ -34,9 +34,9 @@ class Frames:
         return [whole + ending for frame in frames if (whole := frame.lstrip(b"\n"))]
 
     def end(self) -> bytes:
-        """Return what is left when the stream has ended."""
+        """Return what is left when the stream has ended, without its line ends."""
         rest, self._rest = self._rest, b""
-        return rest
+        return rest.replace(b"\r", b"\n").strip(b"\n")
 
 
 def data_of(frame: bytes) -> bytes:

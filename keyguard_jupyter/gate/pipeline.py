@@ -2,10 +2,10 @@
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from aiohttp import web
 
@@ -13,7 +13,7 @@ from ..core.limits import Limit
 from ..core.people import Caller
 from ..core.policy import Project, standing
 from ..core.prices import PriceTable
-from ..errors import BadRequest, LedgerUnavailable, NotFound, Unavailable, Unpriced
+from ..errors import BadRequest, LedgerUnavailable, NotFound, Refused, Unavailable, Unpriced
 from ..ledger.book import Book, Stale
 from ..ledger.calls import Call, make_call_id
 from ..ledger.counters import open_counter
@@ -30,6 +30,8 @@ from .relay import Relay
 from .reserve import Held, Patience, Reservation, Waiting
 from .rights import Plan, check_allowed, plan
 from .suitable import check_suitable
+
+T = TypeVar("T")
 
 CHANGES_MOST = 20
 """How often the policy may change under a call, however long it waits, before it is told to try again."""
@@ -85,13 +87,12 @@ class Gate:
         Raises:
             Refused: at any step; nothing is held then.
         """
-        await self.freshen()
-        identify(self.directory, request.headers, datetime.now(UTC))  # before anything of a stranger is read
-        raw = await read_body(request, self.bounds.body_bytes)
+        await self._current(lambda: identify(self.directory, request.headers, datetime.now(UTC)))
+        raw = await read_body(request, self.bounds.body_bytes)  # only now: nothing of a stranger is read
         clock = asyncio.get_running_loop().time
         deadline = clock() + self.bounds.wait_seconds
         for attempt in itertools.count():
-            prepared = self._prepare(request, endpoint, parse_body(raw))
+            prepared = await self._current(lambda: self._prepare(request, endpoint, parse_body(raw)))
             try:
                 held = await self._hold(request, prepared, deadline)
             except Stale:
@@ -102,17 +103,34 @@ class Gate:
                 return await self._relay(request, prepared, held)
         raise Unavailable("The policy keeps changing. Try again.", code="ledger_unavailable", retry_after=1)
 
-    async def freshen(self) -> None:
+    async def _current(self, decide: Callable[[], T]) -> T:
+        """Decide on what is known here; a refusal counts only if nothing has changed meanwhile.
+
+        Whatever is allowed is checked against changes by the hold itself, in its transaction.
+        """
+        while True:
+            try:
+                return decide()
+            except Refused:
+                if not await self.freshen():
+                    raise
+
+    async def freshen(self) -> bool:
         """Take over what changed in policy and keys, in whichever process.
+
+        Returns:
+            Whether anything did.
 
         Raises:
             Unavailable: the ledger does not answer.
         """
         try:
-            if self.book.revision() != self.directory.revision:
-                await self.directory.refresh()
+            if self.book.revision() == self.directory.revision:
+                return False
+            await self.directory.refresh()
         except LedgerUnavailable as error:
             raise _unavailable() from error
+        return True
 
     async def open_counter(self, limit: Limit) -> None:
         """Compute the state of a limit from history."""

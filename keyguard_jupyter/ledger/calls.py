@@ -3,6 +3,7 @@
 import json
 import secrets
 import time
+from functools import lru_cache
 from typing import NamedTuple
 
 from ..core.people import Caller
@@ -125,6 +126,11 @@ COLUMNS = (
 INSERT_USAGE = f"INSERT INTO usage ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608
 
 
+@lru_cache(maxsize=1024)
+def _groups(groups: tuple[str, ...]) -> str:
+    return _encode(groups)
+
+
 def usage_row(call: Call, end: Settlement) -> tuple[object, ...]:
     """Return the values of a usage row, in the order of :data:`COLUMNS`."""
     usage = end.usage
@@ -133,7 +139,7 @@ def usage_row(call: Call, end: Settlement) -> tuple[object, ...]:
         call.at,
         call.project,
         call.person,
-        _encode(call.groups),
+        _groups(call.groups),
         call.key_id,
         call.key_suffix,
         call.kernel_id,

@@ -81,6 +81,12 @@ class Machine(RuleBasedStateMachine):
     async def start(self) -> Ledger:
         return Ledger(self.path)
 
+    async def try_to_hold(self, process: int, call: Call, amounts: list[Amount]) -> tuple[Limit | None, int | None]:
+        try:
+            return None, await self.ledgers[process].hold(call, *amounts)
+        except NoRoom as full:
+            return full.limit, None
+
     @initialize(amounts=st.lists(st.integers(0, 300), min_size=5, max_size=5), rate=st.integers(1, 12))
     def set_limits(self, amounts: list[int], rate: int) -> None:
         wanted = [
@@ -111,10 +117,9 @@ class Machine(RuleBasedStateMachine):
         taken = [(one, sizes[one.limit.unit]) for one in self.accounts if one.takes(call)]
         rests = [(one.limit, one.limit.amount - one.spent - one.held - size) for one, size in taken]
         amounts = [Amount(one.limit, size) for one, size in taken]
-        try:
-            left = self.run(self.ledgers[process].hold(call, *amounts))
-        except NoRoom as full:
-            assert dict(zip((limit.rule for limit, _ in rests), rests, strict=True))[full.limit.rule][1] < 0
+        full, left = self.run(self.try_to_hold(process, call, amounts))
+        if full is not None:
+            assert next(rest for limit, rest in rests if limit == full) < 0
             return multiple()
         assert all(rest >= 0 for _, rest in rests)
         assert left == min((rest for limit, rest in rests if limit.unit == "usd"), default=None)
@@ -227,7 +232,9 @@ def test_the_ledger_does_what_a_child_would_reckon(path: Path) -> None:
     """Whatever two gateways do, in whatever order, the ledger agrees with a simple model after every step."""
     run_state_machine_as_test(
         lambda: Machine(path),
-        settings=settings(max_examples=40, stateful_step_count=30, suppress_health_check=list(HealthCheck)),
+        settings=settings(
+            max_examples=40, stateful_step_count=30, report_multiple_bugs=False, suppress_health_check=list(HealthCheck)
+        ),
     )
 
 

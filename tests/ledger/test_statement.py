@@ -1,6 +1,6 @@
 from collections import defaultdict
-from collections.abc import AsyncIterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -39,14 +39,14 @@ def ended(entry: tuple[Any, ...]) -> tuple[Call, Settlement]:
 
 
 @pytest.fixture
-async def spending(ledger: Ledger) -> AsyncIterator[Ledger]:
+async def spending(ledger: Ledger) -> Ledger:
     """Return a ledger with a history."""
     for entry in HISTORY:
         call, end = ended(entry)
         await ledger.hold(call)
         await ledger.book.settle(call, end)
     await ledger.hold(make_call(10_000))  # in flight: no report counts it
-    yield ledger
+    return ledger
 
 
 def expected(by: tuple[str, ...], covered: Range) -> dict[tuple[Any, ...], dict[str, int]]:
@@ -164,7 +164,7 @@ async def test_a_row_tells_all_about_a_call(ledger: Ledger) -> None:
 async def test_pages_join_without_a_gap(spending: Ledger, size: int) -> None:
     """Page by page, each after the last row of the one before, gives every row once, in the order of settlement."""
     covered, seen, after = Range(project="course"), [], 0
-    while page := spending.report(lambda db: rows(db, covered, after=after, most=size)):
+    while page := spending.report(partial(rows, covered=covered, after=after, most=size)):
         assert len(page) <= size
         seen += page
         after = page[-1]["seq"]

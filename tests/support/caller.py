@@ -39,7 +39,13 @@ class Caller:
         self.gateway, self.key, self.person, self.id = gateway, key, person, id
         headers = {"Authorization": f"Bearer {key}"} if key is not None else {}
         self.http = httpx.Client(
-            base_url=gateway.url, headers=headers, timeout=30, trust_env=False, event_hooks={"response": [_check]}
+            base_url=gateway.url,
+            headers=headers,
+            timeout=30,
+            trust_env=False,
+            verify=False,  # noqa: S501  (there is no TLS here)
+            limits=httpx.Limits(max_keepalive_connections=0),  # so that nothing is left open
+            event_hooks={"response": [_check]},
         )
 
     @classmethod

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from keyguard_jupyter.client import Client
 from keyguard_jupyter.core.keys import ADMIN_PREFIX, make_key
@@ -105,7 +106,7 @@ class Gateway:
         answer = self.try_to_start()
         assert "url" in answer, answer
         self.url = answer["url"]
-        self.port = int(self.url.rpartition(":")[2])
+        self.port = urlsplit(self.url).port or 0
 
     def try_to_start(self) -> dict[str, Any]:
         """Start it, and return the line that it says: its address, or why it cannot start."""
