@@ -130,7 +130,10 @@ async def _gate(start: Start, database: Database, directory: Directory, presence
 @contextlib.asynccontextmanager
 async def _listening(app: web.Application, start: Start) -> AsyncIterator[str]:
     settings = start.settings
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=start.finish_seconds)
+    # Compressed bodies are refused, not inflated.
+    runner = web.AppRunner(
+        app, access_log=None, auto_decompress=False, handle_signals=False, shutdown_timeout=start.finish_seconds
+    )
     await runner.setup()
     try:
         tls = _tls(settings)

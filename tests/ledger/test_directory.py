@@ -269,7 +269,7 @@ async def test_a_limit_that_was_lifted_counts_what_was_spent_meanwhile(ledger: L
     await directory.put_projects({"course": COURSE})
     await ledger.hold(first, limit)
     await ledger.book.settle(first, paid(400))
-    lifted = {**COURSE.people, "ada": replace(COURSE.people["ada"], total=Budget(None))}
+    lifted = {**COURSE.people, "ada": replace(COURSE.people["ada"], total=Budget(None, "week"))}
     await directory.put_projects({"course": replace(COURSE, people=lifted)})
     for call in (second, flying):
         await ledger.hold(call)

@@ -166,6 +166,7 @@ async def test_pages_join_without_a_gap(spending: Ledger, size: int) -> None:
     covered, seen, after = Range(project="course"), [], 0
     while page := spending.report(partial(rows, covered=covered, after=after, most=size)):
         assert len(page) <= size
+        assert page[0]["seq"] > after
         seen += page
         after = page[-1]["seq"]
     assert seen == spending.report(lambda db: rows(db, covered))
