@@ -45,7 +45,9 @@ def one_gateway(one_provider: "StandIn", tmp_path_factory: pytest.TempPathFactor
     from tests.support.gateway import Gateway
 
     config = {"hold_wait_seconds": 0.5, "provider_timeout_seconds": 1.0}
-    with Gateway(tmp_path_factory.mktemp("gateway"), one_provider.url, settings=config, policy=SHARED_POLICY) as running:
+    with Gateway(
+        tmp_path_factory.mktemp("gateway"), one_provider.url, settings=config, policy=SHARED_POLICY
+    ) as running:
         yield running
 
 

@@ -284,7 +284,9 @@ def test_g15_after_an_overrun_nothing_is_left(standin: StandIn, shared: Gateway)
 def test_f13_normalised_text_is_bounded(standin: StandIn, student: Caller) -> None:
     """F13: a character that becomes many under NFKC is counted as the many."""
     assert (
-        student.send(CHAT, chat(messages=[{"role": "user", "content": "\ufdfa" * 100}], max_completion_tokens=1)).status_code
+        student.send(
+            CHAT, chat(messages=[{"role": "user", "content": "\ufdfa" * 100}], max_completion_tokens=1)
+        ).status_code
         == 200
     )
     (row,) = student.rows()

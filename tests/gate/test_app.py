@@ -122,9 +122,14 @@ def test_web_pages_may_not_call(standin: StandIn, caller: Caller, path: str, ori
     ids=str,
 )
 @pytest.mark.parametrize("path", [CHAT, "/v1/models", "/api/me", "/api/keys"])
-def test_who_shows_no_key_is_told_so(standin: StandIn, caller: Caller, path: str, headers: dict[str, str | bytes]) -> None:
+def test_who_shows_no_key_is_told_so(
+    standin: StandIn, caller: Caller, path: str, headers: dict[str, str | bytes]
+) -> None:
     """A key that is missing, unknown, or in any other place than the bearer header is a 401, before the body is read."""
-    sent = {name: value.replace("KEY", str(caller.key)) if isinstance(value, str) else value for name, value in headers.items()}
+    sent = {
+        name: value.replace("KEY", str(caller.key)) if isinstance(value, str) else value
+        for name, value in headers.items()
+    }
     stranger = Caller(caller.gateway, None)
     answer = stranger.http.request("POST" if path == CHAT else "GET", f"{path}?key={caller.key}", headers=sent)  # type: ignore[arg-type]
     assert code_of(answer) == (401, "invalid_api_key")
@@ -169,7 +174,9 @@ def test_models_are_those_that_can_be_used(caller: Caller) -> None:
     names = [model["id"] for model in caller.send("/v1/models", method="GET").json()["data"]]
     assert {"gpt-4.1-mini", "gpt-5-codex", "babbage-002", "text-embedding-3-small"} <= set(names)
     assert names == sorted(set(names))
-    assert not [name for name in names if "search-" in name or "realtime" in name or name.startswith(("gpt-image", "ft:"))]
+    assert not [
+        name for name in names if "search-" in name or "realtime" in name or name.startswith(("gpt-image", "ft:"))
+    ]
     one = caller.send("/v1/models/gpt-4.1-mini", method="GET").json()
     assert one == {"id": "gpt-4.1-mini", "object": "model", "created": 0, "owned_by": "openai"}
     for name in ("gpt-realtime", "gpt-9", "GPT-4.1-mini", "x/y", "%2e%2e", "gpt-4.1-mini/"):

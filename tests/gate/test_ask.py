@@ -138,7 +138,9 @@ def test_a_name_that_a_server_may_take_for_another_is_refused(model: str, name: 
 def test_a_free_model_may_be_sent_anything_but_other_peoples_state() -> None:
     """Where nothing costs money, images and odd values pass; streams, caps and stored conversations are still ours."""
     picture = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}]}]
-    found = ask("chat", {"model": "qwen", "messages": picture, "temperature": None, "tools": [{"type": "odd"}]}, "campus")
+    found = ask(
+        "chat", {"model": "qwen", "messages": picture, "temperature": None, "tools": [{"type": "odd"}]}, "campus"
+    )
     assert found.body["messages"] == picture
     for fields in (
         {"stream": "yes"},

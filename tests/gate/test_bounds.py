@@ -16,8 +16,12 @@ TABLE = prices.load()
 TEXT = st.text(max_size=30)
 NAME = st.from_regex(r"[a-z]{1,8}", fullmatch=True)
 NUMBER = st.floats(0, 2, allow_nan=False)
-SCHEMA = st.fixed_dictionaries({"type": st.just("object"), "properties": st.dictionaries(NAME, st.just({"type": "string"}), max_size=3)})
-FUNCTION = st.fixed_dictionaries({"name": NAME}, optional={"description": TEXT, "parameters": SCHEMA, "strict": st.booleans()})
+SCHEMA = st.fixed_dictionaries(
+    {"type": st.just("object"), "properties": st.dictionaries(NAME, st.just({"type": "string"}), max_size=3)}
+)
+FUNCTION = st.fixed_dictionaries(
+    {"name": NAME}, optional={"description": TEXT, "parameters": SCHEMA, "strict": st.booleans()}
+)
 COMMON: dict[str, st.SearchStrategy[Any]] = {
     "temperature": NUMBER | st.none(),
     "top_p": NUMBER,
@@ -39,7 +43,10 @@ CAP = st.integers(1, 3000) | st.none()
 PART = st.fixed_dictionaries({"type": st.just("text"), "text": TEXT})
 MESSAGE = st.one_of(
     st.fixed_dictionaries(
-        {"role": st.sampled_from(["user", "system", "developer"]), "content": TEXT | st.lists(PART, min_size=1, max_size=3)},
+        {
+            "role": st.sampled_from(["user", "system", "developer"]),
+            "content": TEXT | st.lists(PART, min_size=1, max_size=3),
+        },
         optional={"name": NAME},
     ),
     st.fixed_dictionaries(
@@ -68,7 +75,9 @@ ITEM = st.one_of(
         {
             "type": st.just("message"),
             "role": st.just("user"),
-            "content": st.lists(st.fixed_dictionaries({"type": st.just("input_text"), "text": TEXT}), min_size=1, max_size=2),
+            "content": st.lists(
+                st.fixed_dictionaries({"type": st.just("input_text"), "text": TEXT}), min_size=1, max_size=2
+            ),
         }
     ),
     st.fixed_dictionaries({"type": st.just("function_call_output"), "call_id": NAME, "output": TEXT}),
@@ -98,7 +107,9 @@ CHATS = (
             **PENALTIES,
             "max_tokens": CAP,
             "max_completion_tokens": CAP,
-            "tools": st.lists(st.fixed_dictionaries({"type": st.just("function"), "function": FUNCTION}), min_size=1, max_size=2),
+            "tools": st.lists(
+                st.fixed_dictionaries({"type": st.just("function"), "function": FUNCTION}), min_size=1, max_size=2
+            ),
             "tool_choice": st.sampled_from(["none", "auto"]),
             "response_format": st.sampled_from([{"type": "text"}, {"type": "json_object"}]),
             "service_tier": st.sampled_from(["auto", "default", None]),

@@ -87,7 +87,10 @@ PASSED: list[tuple[str, dict[str, Any]]] = [
     ("responses", {"text": {"format": {"type": "json_schema", "name": "n", "schema": {}}, "verbosity": "low"}}),
     ("responses", {"include": ["reasoning.encrypted_content"]}),
     ("responses", {"tools": [{"type": "function", **FUNCTION}], "tool_choice": {"type": "function", "name": "f"}}),
-    ("responses", {"tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "custom", "name": "c"}]}}),
+    (
+        "responses",
+        {"tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "custom", "name": "c"}]}},
+    ),
     ("responses", item(type="function_call_output", call_id="c", output="1")),
     ("responses", item(type="reasoning", id="r", summary=[], encrypted_content="gAAA")),
     ("completions", {"suffix": "s", "echo": True, "logprobs": 2, "best_of": 2, "n": 1}),
@@ -122,7 +125,12 @@ def test_what_keyguard_sets_itself_is_dropped(route: str, fields: dict[str, Any]
 
 def test_what_an_sdk_adds_to_answers_is_dropped() -> None:
     """An answer can be sent back as the SDK gave it: with nulls, empty annotations, parsed values, and ids of thoughts."""
-    call = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": "{}", "parsed_arguments": {}}}
+    call = {
+        "index": 0,
+        "id": "c",
+        "type": "function",
+        "function": {"name": "f", "arguments": "{}", "parsed_arguments": {}},
+    }
     said = {"role": "assistant", "content": None, "refusal": None, "annotations": [], "audio": None, "parsed": {"a": 1}}
     ask = read("chat", messages=[{**said, "tool_calls": [call]}])
     function = {"name": "f", "arguments": "{}"}
@@ -183,7 +191,12 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     ("chat", {"tools": [{"type": "web_search"}]}, TOOL, "tools[0]"),
     ("chat", {"tools": [{"type": "function", "function": {**FUNCTION, "defer_loading": True}}]}, UNKNOWN, "tools[0]"),
     ("responses", {"tools": [{"type": "function", **FUNCTION, "defer_loading": True}]}, UNKNOWN, "tools[0].defer"),
-    ("responses", {"tools": [{"type": "function", **FUNCTION, "allowed_callers": ["programmatic"]}]}, UNKNOWN, "tools[0]"),
+    (
+        "responses",
+        {"tools": [{"type": "function", **FUNCTION, "allowed_callers": ["programmatic"]}]},
+        UNKNOWN,
+        "tools[0]",
+    ),
     ("responses", {"tools": {"type": "function"}}, INVALID, "tools"),
     ("responses", {"tool_choice": {"type": "web_search_preview"}}, TOOL, "tool_choice"),
     ("responses", {"tool_choice": {"type": "mcp", "server_label": "x"}}, TOOL, "tool_choice"),

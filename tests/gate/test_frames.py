@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 
 from keyguard_jupyter.gate.frames import FRAME_BYTES_MOST, Frames, data_of, parse_data
 
-EVENTS = [b'data: {"a": 1}', b": a comment", b'event: x\ndata: {"b": "\xc3\xa9"}', b"data: one\ndata: two", b"data: [DONE]"]
+EVENTS = [
+    b'data: {"a": 1}',
+    b": a comment",
+    b'event: x\ndata: {"b": "\xc3\xa9"}',
+    b"data: one\ndata: two",
+    b"data: [DONE]",
+]
 
 
 def _cut(stream: bytes, places: list[int]) -> list[bytes]:
@@ -21,7 +27,9 @@ def _cut(stream: bytes, places: list[int]) -> list[bytes]:
     st.sampled_from([b"\n", b"\r\n", b"\r"]),
     st.lists(st.integers(0, 10_000), max_size=12),
 )
-def test_the_same_frames_come_out_however_the_bytes_come_in(events: list[bytes], newline: bytes, places: list[int]) -> None:
+def test_the_same_frames_come_out_however_the_bytes_come_in(
+    events: list[bytes], newline: bytes, places: list[int]
+) -> None:
     """Cuts anywhere, and all three line ends, give the same frames."""
     stream = b"".join(event.replace(b"\n", newline) + 2 * newline for event in events)
     frames, found = Frames(), []
@@ -63,7 +71,9 @@ def test_data_is_what_the_data_lines_say() -> None:
     assert data_of(b": comment\n\n") == b""
 
 
-@pytest.mark.parametrize("frame", [b"data: [DONE]\n\n", b"data: {\n\n", b"data: [1]\n\n", b"data: 5\n\n", b": c\n\n", b""])
+@pytest.mark.parametrize(
+    "frame", [b"data: [DONE]\n\n", b"data: {\n\n", b"data: [1]\n\n", b"data: 5\n\n", b": c\n\n", b""]
+)
 def test_only_objects_are_events(frame: bytes) -> None:
     """The end mark, broken JSON, lists and comments are no events."""
     assert parse_data(frame) is None

@@ -57,7 +57,11 @@ STREAMS: list[tuple[str, list[bytes], tuple[int, str]]] = [
     ("usual", [chunk("a"), chunk("", "stop"), chunk(usage=USAGE), DONE], (COST, "ok")),
     ("nulls before", [chunk("a", usage=None), chunk("b", usage=None), chunk(usage=USAGE), DONE], (COST, "ok")),
     ("in the last choice, no end mark", [chunk("a"), chunk("", "stop", usage=USAGE)], (COST, "ok")),
-    ("in every chunk", [chunk("a", usage={**USAGE, "total_tokens": 1100}), chunk("b", usage=USAGE), DONE], (COST, "ok")),
+    (
+        "in every chunk",
+        [chunk("a", usage={**USAGE, "total_tokens": 1100}), chunk("b", usage=USAGE), DONE],
+        (COST, "ok"),
+    ),
     ("in every chunk, cut off", [chunk("a", usage=USAGE), chunk("b", usage=USAGE)], (HELD, "no_usage")),
     ("null only", [chunk("a"), chunk("", "stop", usage=None), DONE], (HELD, "no_usage")),
     ("none", [chunk("a"), chunk("", "stop")], (HELD, "no_usage")),
@@ -75,7 +79,11 @@ STREAMS: list[tuple[str, list[bytes], tuple[int, str]]] = [
         (COST, "ok"),
     ),
     ("said by the model only", [chunk('"usage": {"prompt_tokens": 0}'), DONE], (HELD, "no_usage")),
-    ("in the wrong place", [chunk("a", x={"usage": {"prompt_tokens": 0, "completion_tokens": 0}}), DONE], (HELD, "no_usage")),
+    (
+        "in the wrong place",
+        [chunk("a", x={"usage": {"prompt_tokens": 0, "completion_tokens": 0}}), DONE],
+        (HELD, "no_usage"),
+    ),
     ("after spaces", [chunk("a"), chunk(usage=USAGE).replace(b'"usage": ', b'"usage" :   '), DONE], (COST, "ok")),
     ("comments between", [b": ping\n\n", chunk("a"), b": ping\n\n", chunk(usage=USAGE), DONE], (COST, "ok")),
 ]
@@ -105,10 +113,16 @@ def test_a_response_tells_its_usage_in_its_last_event() -> None:
     none = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
     for last in ("response.completed", "response.incomplete", "response.failed"):
         found = meter("responses")
-        assert found.read_frame(frame({"type": "response.created", "response": {"model": "m", "usage": none}})) == (False, False)
+        assert found.read_frame(frame({"type": "response.created", "response": {"model": "m", "usage": none}})) == (
+            False,
+            False,
+        )
         assert found.read_frame(frame({"type": "response.output_text.delta", "delta": '"usage": {}'})) == (False, False)
         assert not found.knows
-        assert found.read_frame(frame({"type": last, "response": {"model": "gpt-4.1-mini", "usage": usage}})) == (True, False)
+        assert found.read_frame(frame({"type": last, "response": {"model": "gpt-4.1-mini", "usage": usage}})) == (
+            True,
+            False,
+        )
         assert read(found) == (COST, "ok")
     found = meter("responses")
     assert read(found, frame({"type": "response.failed", "response": {"usage": None}})) == (HELD, "no_usage")
@@ -128,9 +142,15 @@ def test_what_broke_off_costs_the_hold_unless_all_was_said() -> None:
     """After a break a final report still counts; a running count does not."""
     found = meter()
     found.read_frame(chunk("a", usage=USAGE))
-    assert (found.settlement(0, "interrupted").cost, found.settlement(0, "interrupted").outcome) == (HELD, "interrupted")
+    assert (found.settlement(0, "interrupted").cost, found.settlement(0, "interrupted").outcome) == (
+        HELD,
+        "interrupted",
+    )
     found.read_frame(chunk(usage=USAGE))
-    assert (found.settlement(0, "interrupted").cost, found.settlement(0, "interrupted").outcome) == (COST, "interrupted")
+    assert (found.settlement(0, "interrupted").cost, found.settlement(0, "interrupted").outcome) == (
+        COST,
+        "interrupted",
+    )
 
 
 def test_a_caller_that_left_is_charged_alike() -> None:
@@ -138,7 +158,10 @@ def test_a_caller_that_left_is_charged_alike() -> None:
     found = meter()
     assert (found.settlement(0, "client_gone").cost, found.settlement(0, "client_gone").outcome) == (HELD, "no_usage")
     found.read_frame(chunk(usage=USAGE))
-    assert (found.settlement(0, "client_gone").cost, found.settlement(0, "client_gone").outcome) == (COST, "client_gone")
+    assert (found.settlement(0, "client_gone").cost, found.settlement(0, "client_gone").outcome) == (
+        COST,
+        "client_gone",
+    )
 
 
 def test_more_than_was_held_is_recorded_truthfully() -> None:

@@ -67,7 +67,13 @@ WHOLE: list[tuple[str, dict[str, Any], int, str, str]] = [
     ("an error", {"status": 200, "body": {"error": {"message": f"for {ACCOUNT}"}}}, 502, "interrupted", FULL),
     ("another 2xx", {"status": 201, "body": ANSWER}, 502, "interrupted", FULL),
     ("a redirect", {"status": 307, "headers": {"Location": "/v1/models"}}, 502, "provider_307", FREE),
-    ("a 400", {"status": 400, "body": {"error": {"message": "too long", "code": "too_long"}}}, 400, "provider_400", FREE),
+    (
+        "a 400",
+        {"status": 400, "body": {"error": {"message": "too long", "code": "too_long"}}},
+        400,
+        "provider_400",
+        FREE,
+    ),
     ("a 404", {"status": 404, "body": {"error": {"message": "no such", "code": "none"}}}, 404, "provider_404", FREE),
     ("a 401", {"status": 401, "body": {"error": {"message": "key {key} is bad"}}}, 502, "provider_401", FREE),
     ("a 403", {"status": 403, "body": {"error": {"message": ACCOUNT}}}, 502, "provider_403", FREE),
@@ -92,7 +98,9 @@ WHOLE: list[tuple[str, dict[str, Any], int, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("script", "status", "outcome", "charge"), [case[1:] for case in WHOLE], ids=[c[0] for c in WHOLE])
+@pytest.mark.parametrize(
+    ("script", "status", "outcome", "charge"), [case[1:] for case in WHOLE], ids=[c[0] for c in WHOLE]
+)
 def test_a_whole_answer(
     standin: StandIn, caller: Caller, script: dict[str, Any], status: int, outcome: str, charge: str
 ) -> None:
@@ -113,7 +121,12 @@ def test_a_whole_answer(
 
 def test_a_failed_response_is_passed_on_clean(standin: StandIn, caller: Caller) -> None:
     """The Responses API reports failures within an answer: the caller gets it, without what is the host's business."""
-    failed = {"object": "response", "status": "failed", "error": {"code": "e", "message": f"for {ACCOUNT}"}, "usage": None}
+    failed = {
+        "object": "response",
+        "status": "failed",
+        "error": {"code": "e", "message": f"for {ACCOUNT}"},
+        "usage": None,
+    }
     standin.script(status=200, body=failed)
     answer = caller.send(RESPONSES, {"model": "gpt-4.1-mini", "input": "hi"})
     assert answer.json()["error"]["message"] == "for [removed]"
@@ -178,7 +191,9 @@ BROKEN: list[tuple[str, dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("script", "code"), [case[1:] for case in BROKEN], ids=[case[0] for case in BROKEN])
 @pytest.mark.parametrize("path", [CHAT, RESPONSES])
-def test_a_stream_that_breaks_off(standin: StandIn, caller: Caller, path: str, script: dict[str, Any], code: str) -> None:
+def test_a_stream_that_breaks_off(
+    standin: StandIn, caller: Caller, path: str, script: dict[str, Any], code: str
+) -> None:
     """The caller gets what came, then an error event that the SDK raises; the whole hold is charged."""
     standin.script(text=TEXT, **script)
     ask = {"messages": HELLO, "max_tokens": 500} if path == CHAT else {"input": "hi", "max_output_tokens": 500}

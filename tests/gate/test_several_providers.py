@@ -30,7 +30,11 @@ def gateway(servers: dict[str, StandIn], tmp_path_factory: pytest.TempPathFactor
                 "kind": "azure",
                 "base_url": servers["azure"].root,
                 "api_version": "2025-01-01",
-                "deployments": {"prod-chat": "gpt-4.1", "prod/é": {"base_model": "gpt-4.1-mini"}, "lab": "o3-deep-research"},
+                "deployments": {
+                    "prod-chat": "gpt-4.1",
+                    "prod/é": {"base_model": "gpt-4.1-mini"},
+                    "lab": "o3-deep-research",
+                },
             },
             "campus": {
                 "kind": "compatible",
@@ -201,7 +205,13 @@ def test_moderations_and_free_models_need_no_money(servers: dict[str, StandIn], 
 def test_models_of_all_providers_are_listed_once(ada: Caller) -> None:
     """The list names each model that can be used, with the provider that would get the call."""
     listed = {one["id"]: one["owned_by"] for one in ada.send("/v1/models", method="GET").json()["data"]}
-    expected = {"gpt-4.1": "openai", "prod-chat": "azure", "qwen3-32b": "campus", "gpt-4.1-nano": "campus", "acme-1": "openai"}
+    expected = {
+        "gpt-4.1": "openai",
+        "prod-chat": "azure",
+        "qwen3-32b": "campus",
+        "gpt-4.1-nano": "campus",
+        "acme-1": "openai",
+    }
     assert {name: listed.get(name) for name in expected} == expected
     assert not {"nameless", "lab"} & set(listed)
     assert ada.send("/v1/models/prod/é", method="GET").json()["owned_by"] == "azure"

@@ -33,7 +33,12 @@ SPECS = read_providers(
         "azure": {
             "kind": "azure",
             "base_url": "https://x.example",
-            "deployments": {"prod": "gpt-4.1", "lab": "o3-deep-research", "code": "gpt-5-codex", "old": "gpt-35-turbo-instruct"},
+            "deployments": {
+                "prod": "gpt-4.1",
+                "lab": "o3-deep-research",
+                "code": "gpt-5-codex",
+                "old": "gpt-35-turbo-instruct",
+            },
         },
     }
 )

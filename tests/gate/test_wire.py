@@ -20,7 +20,11 @@ def _chunked(body: bytes, size: int = 7) -> bytes:
 def test_a_plain_request_passes(standin: StandIn, caller: Caller) -> None:
     """A request by hand is answered, in one piece or in many, chunked or with its length."""
     chunked = request(key=caller.key, headers=("Transfer-Encoding: chunked",), body=_chunked(BODY), length=False)
-    for raw, pieces in ((request(key=caller.key, body=BODY), 1), (request(key=caller.key, body=BODY), 40), (chunked, 5)):
+    for raw, pieces in (
+        (request(key=caller.key, body=BODY), 1),
+        (request(key=caller.key, body=BODY), 40),
+        (chunked, 5),
+    ):
         assert statuses(exchange(caller.gateway, raw, pieces=pieces)) == [200]
     assert [call.json["messages"] for call in standin.requests] == [HELLO] * 3
     assert {call.header("transfer-encoding") for call in standin.requests} == {None}
@@ -126,7 +130,15 @@ def test_the_query_and_the_callers_headers_stay_here(standin: StandIn, caller: C
     (sent,) = standin.requests
     assert sent.path == CHAT
     names = {name.decode().lower() for name, _ in sent.raw_headers}
-    assert names == {"host", "authorization", "content-type", "accept-encoding", "user-agent", "accept", "content-length"}
+    assert names == {
+        "host",
+        "authorization",
+        "content-type",
+        "accept-encoding",
+        "user-agent",
+        "accept",
+        "content-length",
+    }
     assert sent.header("user-agent") == "keyguard"
 
 
@@ -144,7 +156,12 @@ def test_the_provider_gets_our_words(standin: StandIn, caller: Caller) -> None:
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_websockets_are_refused(standin: StandIn, caller: Caller, path: str, method: str) -> None:
     """No route becomes a WebSocket."""
-    headers = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==")
+    headers = (
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+    )
     found = exchange(caller.gateway, request(path, key=caller.key, method=method, headers=headers))
     assert statuses(found)[0] in {400, 404, 415}
     assert standin.requests == []

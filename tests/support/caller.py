@@ -43,7 +43,7 @@ class Caller:
             headers=headers,
             timeout=30,
             trust_env=False,
-            verify=False,  # noqa: S501  (there is no TLS here)
+            verify=False,
             limits=httpx.Limits(max_keepalive_connections=0),  # so that nothing is left open
             event_hooks={"response": [_check]},
         )

@@ -34,7 +34,9 @@ OPEN_POLICY = {
                 "text-embedding-3-small": {"access": "allow"},
                 "gpt-4": {"access": "blocked"},
             },
-            "groups": {"team": {"members": ["ada", "grace"], "limits": {"total": {"amount": "40.00", "window": "month"}}}},
+            "groups": {
+                "team": {"members": ["ada", "grace"], "limits": {"total": {"amount": "40.00", "window": "month"}}}
+            },
             "people": {"ada": {"limits": {"total": {"amount": "5.00", "window": "week"}}}},
             "person_defaults": {"limits": {"total": {"amount": "2.00", "window": "month"}}},
         }
@@ -87,7 +89,9 @@ class Gateway:
             self.apply(self._policy)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     @property
