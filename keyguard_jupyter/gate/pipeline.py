@@ -163,6 +163,7 @@ class Gate:
             first_cap=self._first_cap(prepared),
             floor=self.bounds.floor,
             contact=prepared.project.contact,
+            zone=prepared.project.timezone,
         )
         call_id, at = make_call_id(), int(prepared.at.timestamp() * 1000)
 

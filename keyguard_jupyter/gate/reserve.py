@@ -135,6 +135,7 @@ class Reservation:
         first_cap: int | None,
         floor: int,
         contact: str | None,
+        zone: str = "UTC",
     ) -> None:
         self._book = book
         self._waiting = waiting
@@ -146,6 +147,7 @@ class Reservation:
         floor = max(floor, ask.endpoint.least_cap)
         self._floor = floor if first_cap is None else min(floor, first_cap)
         self._contact = contact
+        self._zone = zone
 
     async def make(self, describe: Callable[[int], Call], revision: int, patience: Patience) -> Held:
         """Hold the money.
@@ -243,7 +245,7 @@ class Reservation:
     def _refuse(self, full: NoRoom) -> None:
         if full.limit.unit != "usd":
             self._refuse_rate(full)
-        raise OverBudget(explain_full(full, contact=self._contact), code="budget_exceeded")
+        raise OverBudget(explain_full(full, contact=self._contact, zone=self._zone), code="budget_exceeded")
 
     def _refuse_rate(self, full: NoRoom) -> None:
         seconds = RETRY_SECONDS
