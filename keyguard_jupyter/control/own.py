@@ -7,8 +7,11 @@ from zoneinfo import ZoneInfo
 from ..core.limits import Limit
 from ..core.people import Caller
 from ..core.policy import Project, decide, limits_for, limits_of, standing
+from ..errors import BadRequest, Refused
 from ..gate.catalog import allowed_models, price_of
 from ..gate.pipeline import Gate
+from ..gate.priced import Priced
+from ..gate.suitable import SERVED, why_not
 from ..ledger.counters import Balance, balances
 from ..ledger.directory import KeyRecord
 from ..ledger.statement import Range, spent
@@ -66,11 +69,12 @@ async def explain(
     found = await _balances(gate, limits)
     priced = price_of(gate.providers, model)
     example = None if priced is None else priced.worst(EXAMPLE_INPUT_TOKENS, gate.bounds.default_cap)
+    unfit = _unfit(priced, model) if decision.allowed else None
     return {
         "model": model,
-        "allowed": decision.allowed and priced is not None,
-        "code": decision.code if not decision.allowed else None if priced else "model_unpriced",
-        "reason": decision.reason if priced or not decision.allowed else f"{model} has no price here.",
+        "allowed": decision.allowed and unfit is None,
+        "code": decision.code if unfit is None else unfit.code,
+        "reason": decision.reason if unfit is None else unfit.message,
         "rule": decision.rule,
         "steps": [
             {
@@ -82,11 +86,19 @@ async def explain(
                 "effect": step.effect,
             }
             for step in decision.steps
+            if step.scope != "key" or record.id  # a host asks about a person, without a key
         ],
         "limits": [limit_row(b) if for_host or b.limit.scope in _OWN else pool_row(b) for b in found],
         "price": None if priced is None else {**price_row(priced.price), "version": gate.prices.version},
         "worst_case_usd": None if example is None else usd(example),
     }
+
+
+def _unfit(priced: Priced | None, model: str) -> Refused | None:
+    """Return why nobody can use a model here, whatever the policy says."""
+    if priced is None:
+        return BadRequest(f"{model} has no price here.", code="model_unpriced")
+    return why_not(SERVED, priced.spec, priced.price, model)
 
 
 async def _balances(gate: Gate, limits: "tuple[Limit, ...] | list[Limit]") -> list[Balance]:

@@ -10,7 +10,7 @@ from ..ledger.directory import Directory, KeyRecord
 from .priced import Priced
 from .providers import Providers
 from .rights import plan
-from .suitable import is_served
+from .suitable import SERVED, why_not
 
 _WILDCARDS = frozenset("*?")
 
@@ -32,7 +32,7 @@ def allowed_models(
     for model in sorted(known):
         if plan(directory, project, caller, record, model, now).decision.allowed:
             priced = price_of(providers, model)
-            if priced is not None and is_served(priced.spec, priced.price, model):
+            if priced is not None and why_not(SERVED, priced.spec, priced.price, model) is None:
                 found[model] = priced
     return found
 

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from ..core.prices import Price
 from ..core.providers import ProviderSpec
-from ..errors import BadRequest, Forbidden
+from ..errors import BadRequest, Forbidden, Refused
 from .endpoints import ENDPOINTS, Endpoint
 
 _BY_THEMSELVES = re.compile(
@@ -14,7 +14,8 @@ _BY_THEMSELVES = re.compile(
 )
 """Words in the names of models that search or act at the provider whatever the request says: no bound holds."""
 _TEXT = frozenset({"chat", "responses", "completion"})
-_SERVED = frozenset().union(*(endpoint.modes for endpoint in ENDPOINTS))
+SERVED = frozenset().union(*(endpoint.modes for endpoint in ENDPOINTS))
+"""The modes that some route serves."""
 
 
 def check_suitable(endpoint: Endpoint, spec: ProviderSpec, price: Price, model: str) -> None:
@@ -30,22 +31,22 @@ def check_suitable(endpoint: Endpoint, spec: ProviderSpec, price: Price, model: 
     """
     if endpoint.free:
         return
+    refusal = why_not(endpoint.modes, spec, price, model)
+    if refusal is not None:
+        raise refusal
+
+
+def why_not(modes: frozenset[str], spec: ProviderSpec, price: Price, model: str) -> Refused | None:
+    """Return why a model is not served by what serves these modes; None if it is."""
     if _acts_by_itself(price, model):
-        raise Forbidden(
-            f"{model} searches or acts by itself, at a cost that has no bound. Choose another model.",
-            code="tool_not_allowed",
-            param="model",
-        )
-    if not _serves(endpoint.modes, spec, price):
-        routes = [f"/v1{other.path}" for other in ENDPOINTS if price.mode in other.modes]
-        where = f"use {' or '.join(routes)}" if routes else "it is not offered here"
-        kind = price.mode.replace("_", " ")
-        raise BadRequest(f"{model} is a model for {kind}: {where}.", code="invalid_request", param="model")
-
-
-def is_served(spec: ProviderSpec, price: Price, model: str) -> bool:
-    """Tell whether any route serves a model."""
-    return _serves(_SERVED, spec, price) and not _acts_by_itself(price, model)
+        message = f"{model} searches or acts by itself, at a cost that has no bound. Choose another model."
+        return Forbidden(message, code="tool_not_allowed", param="model")
+    if _serves(modes, spec, price):
+        return None
+    routes = [f"/v1{other.path}" for other in ENDPOINTS if price.mode in other.modes]
+    where = f"use {' or '.join(routes)}" if routes else "it is not offered here"
+    kind = price.mode.replace("_", " ")
+    return BadRequest(f"{model} is a model for {kind}: {where}.", code="invalid_request", param="model")
 
 
 def _serves(modes: frozenset[str], spec: ProviderSpec, price: Price) -> bool:

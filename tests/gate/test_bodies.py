@@ -13,7 +13,7 @@ from tests.support.caller import CHAT, COMPLETIONS, EMBEDDINGS, HELLO, RESPONSES
 from tests.support.gateway import Gateway
 from tests.support.standin import StandIn
 
-EXAMPLES = 60
+EXAMPLES = 40
 LUNA = "gpt-6-luna"
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 NAME = st.text("abcdefgh_", min_size=1, max_size=8)

@@ -1,7 +1,11 @@
 """Whatever a provider does, the call ends once, is charged rightly, and tells nothing that is the host's business."""
 
+import contextlib
 import json
 import socket
+import sqlite3
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -328,10 +332,46 @@ def test_who_leaves_before_the_body_is_whole_costs_nothing(standin: StandIn, cal
     assert len(standin.requests) == len(caller.rows()) == 1
 
 
+# --- a ledger that does not answer ----------------------------------------------------------------------------------
+
+
+def test_a_settlement_that_cannot_be_written_is_written_later(standin: StandIn, caller: Caller) -> None:
+    """If the ledger is locked when the answer has come, the caller gets it, and the true cost is entered afterwards."""
+    standin.hold()
+    standin.script(text=TEXT)
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: found.append(caller.chat(max_tokens=500).status_code))
+    thread.start()
+    standin.until(held=1)
+    with contextlib.closing(sqlite3.connect(caller.gateway.database, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        standin.release()
+        thread.join(20)
+        other.execute("ROLLBACK")
+    assert found == [200]
+    assert charged(caller) == ("ok", TRUE)
+    assert caller.rows()[0]["cost"] == COST
+
+
+def test_a_ledger_that_was_taken_away_is_noticed(standin: StandIn, tmp_path: Path) -> None:
+    """Without its file the gateway soon refuses everything, and says that it is not healthy."""
+    with Gateway(tmp_path, standin.url) as gateway:
+        ada = Caller.new(gateway, person="ada")
+        assert ada.chat(max_tokens=5).status_code == 200
+        for path in tmp_path.glob("ledger.sqlite*"):
+            path.unlink()
+        ada.chat(max_tokens=5)
+        eventually(lambda: ada.send("/health", method="GET").status_code == 503)
+        before = len(standin.requests)
+        for _ in range(3):
+            assert code_of(ada.chat(max_tokens=5)) == (503, "ledger_unavailable")
+        assert len(standin.requests) == before
+
+
 # --- the gateway's own end ------------------------------------------------------------------------------------------
 
 
-def test_calls_in_flight_at_the_end_are_finished_or_charged(standin: StandIn, caller: Caller, tmp_path: Any) -> None:
+def test_calls_in_flight_at_the_end_are_finished_or_charged(standin: StandIn, tmp_path: Path) -> None:
     """Told to stop, the gateway lets calls finish that can, and charges what it must cut off; nothing stays held."""
     with Gateway(tmp_path, standin.url) as gateway:
         ada = Caller.new(gateway, person="ada")

@@ -7,7 +7,7 @@ from keyguard_jupyter.core.providers import read_providers
 from keyguard_jupyter.errors import BadRequest, Forbidden
 from keyguard_jupyter.gate.endpoints import ENDPOINTS
 from keyguard_jupyter.gate.priced import Priced
-from keyguard_jupyter.gate.suitable import check_suitable, is_served
+from keyguard_jupyter.gate.suitable import SERVED, check_suitable, why_not
 
 ROUTES = {endpoint.name: endpoint for endpoint in ENDPOINTS}
 TEXT = ("chat", "responses", "completions", "embeddings")
@@ -54,7 +54,7 @@ def routes_of(provider: str, model: str) -> tuple[str, ...]:
         except (BadRequest, Forbidden):
             continue
         found.append(name)
-    assert bool(found) == is_served(SPECS[provider], priced.price, model)
+    assert bool(found) == (why_not(SERVED, SPECS[provider], priced.price, model) is None)
     return tuple(found)
 
 

@@ -80,7 +80,7 @@ def test_compressed_bodies_are_not_read(standin: StandIn, caller: Caller, coding
     body = gzip.compress(BODY)
     for headers in ((f"Content-Encoding: {coding}",), ("Content-Encoding: identity", f"Content-Encoding: {coding}")):
         raw = request(key=caller.key, headers=(*headers, "Content-Type: application/json"), body=body)
-        assert statuses(exchange(caller.gateway, raw))[0] in {400, 415}
+        assert statuses(exchange(caller.gateway, raw))[0] == 415
     assert standin.requests == []
 
 
