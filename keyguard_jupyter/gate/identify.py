@@ -1,7 +1,7 @@
 """Who calls: from a bearer key to a caller."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 
 from ..core.keys import UNAVAILABLE, looks_like_key
 from ..core.people import Caller
@@ -43,6 +43,29 @@ def identify(directory: Directory, headers: Mapping[str, str], now: datetime) ->
         raise Unauthorized("This key is not known here. Ask your host for a new one.", code="invalid_api_key")
     check_alive(record, now)
     return caller_of(directory, record, project), record, project
+
+
+class Identity:
+    """Who sent a request, found once for as long as keys and policy stay as they are."""
+
+    __slots__ = ("_directory", "_found", "_headers", "_revision")
+
+    def __init__(self, directory: Directory, headers: Mapping[str, str]) -> None:
+        self._directory = directory
+        self._headers = headers
+        self._revision = -1
+        self._found: tuple[Caller, KeyRecord, Project]
+
+    def find(self) -> tuple[Caller, KeyRecord, Project]:
+        """Return who it was.
+
+        Raises:
+            Unauthorized: as :func:`identify`.
+        """
+        if self._revision != self._directory.revision:
+            self._found = identify(self._directory, self._headers, datetime.now(UTC))
+            self._revision = self._directory.revision
+        return self._found
 
 
 def caller_of(directory: Directory, record: KeyRecord, project: Project) -> Caller:

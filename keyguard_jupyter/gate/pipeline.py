@@ -22,7 +22,7 @@ from ..ledger.directory import Directory
 from .ask import Ask, model_of, read_ask
 from .body import read_body
 from .endpoints import Endpoint
-from .identify import identify
+from .identify import Identity
 from .parse import parse_body
 from .priced import Priced
 from .providers import Provider, Providers
@@ -87,12 +87,13 @@ class Gate:
         Raises:
             Refused: at any step; nothing is held then.
         """
-        await self._current(lambda: identify(self.directory, request.headers, datetime.now(UTC)))
+        identity = Identity(self.directory, request.headers)
+        await self._current(identity.find)
         raw = await read_body(request, self.bounds.body_bytes)  # only now: nothing of a stranger is read
         clock = asyncio.get_running_loop().time
         deadline = clock() + self.bounds.wait_seconds
         for attempt in itertools.count():
-            prepared = await self._current(lambda: self._prepare(request, endpoint, parse_body(raw)))
+            prepared = await self._current(lambda: self._prepare(identity, endpoint, parse_body(raw)))
             try:
                 held = await self._hold(request, prepared, deadline)
             except Stale:
@@ -136,10 +137,10 @@ class Gate:
         """Compute the state of a limit from history."""
         await self.database.write(lambda db: open_counter(db, limit))
 
-    def _prepare(self, request: web.Request, endpoint: Endpoint, body: dict[str, Any]) -> Prepared:
+    def _prepare(self, identity: Identity, endpoint: Endpoint, body: dict[str, Any]) -> Prepared:
         """Identify, read, decide and price: all that needs no waiting."""
         now = datetime.now(UTC)
-        caller, record, project = identify(self.directory, request.headers, now)
+        caller, record, project = identity.find()
         model = model_of(endpoint, body)
         decided = plan(self.directory, project, caller, record, model, now)
         check_allowed(standing(project, caller, record.settings, now) if endpoint.free else decided.decision)

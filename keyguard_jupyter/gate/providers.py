@@ -20,7 +20,7 @@ from ..core.people import Caller
 from ..core.prices import PriceTable
 from ..core.providers import KeySource, ProviderSpec
 from ..errors import ConfigurationError, ProviderFailed, Unpriced
-from .echoes import pattern_of
+from .echoes import marks_of, pattern_of
 from .endpoints import Endpoint
 
 CONNECT_SECONDS = 10.0
@@ -52,6 +52,7 @@ class Provider:
         self._key = key
         self._secret = key.encode() if key else None
         self._echoes = pattern_of(key) if key else None
+        self._marks = marks_of(key or "")
         self._proxy = _proxy_for(spec.base_url)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
@@ -107,7 +108,7 @@ class Provider:
             return data
         if self._secret in data:
             data = data.replace(self._secret, REMOVED)
-        if b"\\" in data or b"%" in data:
+        if any(mark in data for mark in self._marks):
             data = self._echoes.sub(REMOVED, data)
         return data
 

@@ -1,7 +1,7 @@
 """The caller's side of a stream, which goes on without a caller who has gone away."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 
 from aiohttp import web
 
@@ -36,20 +36,19 @@ class Reader:
 
     async def write(self, data: bytes) -> None:
         """Send a part of the stream, unless nobody reads any more."""
-        if self._gone:
-            return
-        try:
-            async with asyncio.timeout(READER_SECONDS):
-                await self.response.write(data)
-        except (ConnectionError, TimeoutError):
-            self._gone = True
-            if self._request.transport is not None:
-                self._request.transport.abort()
+        if not self._gone:
+            await self._patiently(self.response.write(data))
 
     async def finish(self) -> None:
         """End the stream."""
         if not self._gone:
-            try:
-                await self.response.write_eof()
-            except ConnectionError:
-                self._gone = True
+            await self._patiently(self.response.write_eof())
+
+    async def _patiently(self, writing: Awaitable[None]) -> None:
+        try:
+            async with asyncio.timeout(READER_SECONDS):
+                await writing
+        except (ConnectionError, TimeoutError):
+            self._gone = True
+            if self._request.transport is not None:
+                self._request.transport.abort()

@@ -40,6 +40,18 @@ def test_the_same_frames_come_out_however_the_bytes_come_in(
     assert found == [event + b"\n\n" for event in events]
 
 
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
+def test_a_cut_at_any_place_changes_nothing(newline: bytes) -> None:
+    """Between any two bytes of a stream, and so within its line ends too."""
+    stream = b"".join(event.replace(b"\n", newline) + 2 * newline for event in EVENTS)
+    for place in range(len(stream)):
+        frames = Frames()
+        found = [*frames.feed(stream[:place]), *frames.feed(stream[place:])]
+        if rest := frames.end():  # a lone CR at the end may still be half of a line end
+            found.append(rest + b"\n\n")
+        assert found == [event + b"\n\n" for event in EVENTS]
+
+
 def test_frames_are_passed_as_soon_as_they_are_whole() -> None:
     """A frame waits for its own end, and for nothing that comes after it."""
     frames = Frames()

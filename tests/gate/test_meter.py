@@ -125,6 +125,7 @@ def test_a_response_tells_its_usage_in_its_last_event() -> None:
         )
         assert read(found) == (COST, "ok")
     found = meter("responses")
+    found.read_frame(frame({"type": "response.in_progress", "response": {"usage": none}}))
     assert read(found, frame({"type": "response.failed", "response": {"usage": None}})) == (HELD, "no_usage")
 
 
