@@ -29,7 +29,7 @@ from .gate.pipeline import Bounds, Gate
 from .gate.providers import Provider, Providers, read_key
 from .gate.sweep import sweep, sweep_for_ever
 from .ledger.book import Book
-from .ledger.database import Database
+from .ledger.database import Database, path_of
 from .ledger.directory import Directory
 from .ledger.presence import Presence
 from .runtime import announced
@@ -39,7 +39,8 @@ log = logging.getLogger("keyguard")
 
 FINISH_SECONDS = 25.0
 """How long calls in flight may go on when the gateway is told to stop."""
-FINISH_SECONDS_EMBEDDED = 3.0
+FINISH_SECONDS_EMBEDDED = 1.5
+"""The server waits for its gateway, which waits twice: for handlers to end by themselves, and when they are told to."""
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -269,9 +270,9 @@ def _ask(provider: str) -> str:
 
 def _kept_admin_key(settings: Keyguard) -> str:
     """Return the admin key beside the database; it is made and written at the first start."""
-    path = Path(settings.database_url.removeprefix("sqlite:///")).with_name("admin-key")
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = path_of(settings.database_url).with_name("admin-key")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     except FileExistsError:
         return path.read_text().strip()

@@ -32,6 +32,7 @@ class Home:
         }
         self.process = subprocess.Popen(
             [sys.executable, "-m", "keyguard_jupyter.cli", "serve", *arguments],
+            cwd=folder,
             env={**self.env, "OPENAI_API_KEY": key} if key else self.env,
             stderr=subprocess.PIPE,
             text=True,
@@ -194,3 +195,4 @@ def test_a_start_that_cannot_be_says_why(tmp_path: Path, arguments: tuple[str, .
     assert complaint in said
     assert "Traceback" not in said
     assert KEY not in said
+    assert {path.name for path in tmp_path.iterdir()} <= {"data", "config", "runtime"}, "something else was written"

@@ -32,7 +32,7 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        self.path = _path_of(url)
+        self.path = path_of(url)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._make_private()
@@ -85,7 +85,12 @@ class Database:
                 _upgrade(self.engine)
 
 
-def _path_of(url: str) -> Path:
+def path_of(url: str) -> Path:
+    """Return the file of a database URL.
+
+    Raises:
+        ConfigurationError: it is not SQLite's.
+    """
     try:
         parsed = make_url(url)
     except ArgumentError:

@@ -116,6 +116,12 @@ def test_a_policy_that_cannot_be_used_is_explained(host: Caller, text: str, para
     assert put(host, OPEN_POLICY).json()["changes"] == []
 
 
+def test_a_name_that_stands_twice_is_shown_with_its_line(host: Caller) -> None:
+    """YAML would take the last of two, and say nothing."""
+    answer = put(host, "projects:\n  default:\n    contact: a\n    contact: b\n")
+    assert answer.json()["error"]["message"] == "line 4: 'contact' stands twice in one mapping"
+
+
 def test_json_is_read_as_json(host: Caller) -> None:
     """What means something else in YAML, or nothing, arrives as it was written: tabs, pairs of escapes, doubled names."""
     text = '{"projects":\t{"default": {"notice": "caf\\u00e9 \\ud83c\\udf93 \\/"}}}'

@@ -194,7 +194,11 @@ def test_moderations_go_to_openai(servers: dict[str, StandIn], ada: Caller, gate
 
 def test_moderations_and_free_models_need_no_money(servers: dict[str, StandIn], gateway: Gateway) -> None:
     """Who has spent everything may still moderate, and use what is free; rates and pauses hold for them too."""
-    poor = Caller.new(gateway, settings={"limits": {"total": {"amount": "0.00"}}, "requests_per_minute": 3})
+    settings = {"limits": {"total": {"amount": "0.001"}}, "requests_per_minute": 4}
+    poor = Caller.new(gateway, settings=settings)
+    usage = {"prompt_tokens": 10**6, "completion_tokens": 0, "total_tokens": 10**6}
+    servers["openai"].script(usage=usage)
+    assert poor.chat("gpt-4.1", max_tokens=20).status_code == 200  # which comes to more than there was
     assert code_of(poor.chat("gpt-4.1")) == (402, "budget_exceeded")
     assert poor.chat("qwen3-32b").status_code == 200
     assert poor.send("/v1/moderations", {"input": "hi"}).status_code == 200
