@@ -159,7 +159,7 @@ class TestOldPython:
     @pytest.mark.parametrize("name", ["startup.py", "autoload.py"])
     def test_files_parse_on_3_8(self, name: str) -> None:
         """What other Pythons run first, they can read."""
-        ast.parse((PACKAGE / "notebook" / name).read_text(), feature_version=(3, 8))
+        assert ast.parse((PACKAGE / "notebook" / name).read_text(), feature_version=(3, 8)).body
 
     def test_magic_says_why_it_is_missing(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
